@@ -1,0 +1,12 @@
+#pragma once
+
+#include <cstdint>
+
+namespace trireme::kernels::cpu {
+
+/// SwiGLU: y = silu(gate) · up.
+///   gate_up  [num_rows, 2 · size] float32: the gates, then the ups
+///   y        [num_rows, size] float32
+void silu_and_mul(const float* gate_up, float* y, std::int64_t num_rows, std::int64_t size);
+
+}  // namespace trireme::kernels::cpu

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "base/dtype.h"
+
+namespace trireme::kernels::cpu {
+
+/// Instruction sets that the products are written for, weakest first.
+enum class InstructionSet : std::uint8_t { generic, avx2, avx512_bf16 };
+
+/// The strongest that this processor has, by CPUID.
+InstructionSet detect_instruction_set();
+const char* name_of(InstructionSet set);
+
+/// Matrix products against weights in checkpoint layout. Holds the library's primitives, made once per
+/// shape; used by one thread, works with OpenMP's threads.
+///
+/// Y[M, N] = X[M, K] · W[N, K]ᵀ (+ bias[N]), sums in float32. Few rows go through dot kernels on the
+/// weights as stored, many through oneDNN or panels (KERNELS.md section 9); which, depends on
+/// instruction set, dtype and shape alone.
+class Gemm {
+ public:
+  /// `round_to_bf16`: X may be rounded to bfloat16 (dtype bfloat16); else products are exact in float32.
+  Gemm(InstructionSet set, bool round_to_bf16);
+  Gemm(Gemm&&) noexcept;
+  Gemm& operator=(Gemm&&) noexcept;
+  ~Gemm();
+
+  struct Operands {
+    const float* x = nullptr;
+    std::int64_t x_stride = 0;
+    const void* weight = nullptr;  ///< [N, K] contiguous
+    DType weight_dtype = DType::bfloat16;
+    const float* bias = nullptr;   ///< [N] or null
+    float* y = nullptr;
+    std::int64_t y_stride = 0;
+    std::int64_t m = 0, n = 0, k = 0;
+  };
+  void run(const Operands& operands);
+
+  InstructionSet instruction_set() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace trireme::kernels::cpu

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+
+namespace trireme::kernels::cpu {
+
+/// y = x / sqrt(mean(x²) + eps) · weight over each row's `size` elements.
+///   x, y    [num_rows, size] float32, rows apart by the strides; y may be x
+///   weight  [size] float32
+void rms_norm(const float* x, std::int64_t x_stride, const float* weight, float eps, float* y,
+              std::int64_t y_stride, std::int64_t num_rows, std::int64_t size);
+
+/// Σ x² of each row in float32, for a norm whose rows are spread over ranks (OLMoE under TP).
+///   sums  [num_rows] float32
+void sum_of_squares(const float* x, std::int64_t x_stride, float* sums, std::int64_t num_rows,
+                    std::int64_t size);
+
+/// rms_norm with the sums given: y = x / sqrt(sums[row] / total_size + eps) · weight.
+void scale_by_norm(const float* x, std::int64_t x_stride, const float* sums,
+                   std::int64_t total_size, const float* weight, float eps, float* y,
+                   std::int64_t y_stride, std::int64_t num_rows, std::int64_t size);
+
+/// x += y, `size` elements.
+void add(const float* y, float* x, std::int64_t size);
+
+}  // namespace trireme::kernels::cpu

@@ -1,0 +1,95 @@
+#include "tensor/tensor.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+
+#include "base/error.h"
+
+namespace trireme::tensor {
+
+Shape::Shape(std::initializer_list<std::int64_t> extents) {
+  TRIREME_CHECK(extents.size() <= kMaxDims, "dims=", extents.size());
+  for (const std::int64_t extent : extents) {
+    TRIREME_CHECK(extent >= 0, "extent=", extent);
+    extents_[static_cast<std::size_t>(ndim_++)] = extent;
+  }
+}
+
+std::int64_t Shape::num_elements() const {
+  std::int64_t product = 1;
+  for (int dim = 0; dim < ndim_; ++dim) {
+    const bool overflows = __builtin_mul_overflow(product, (*this)[dim], &product);
+    TRIREME_CHECK(!overflows, "shape=", text());
+  }
+  return product;
+}
+
+Shape Shape::inner() const {
+  Shape result;
+  for (int dim = 1; dim < ndim_; ++dim) {
+    result.extents_[static_cast<std::size_t>(result.ndim_++)] = (*this)[dim];
+  }
+  return result;
+}
+
+std::string Shape::text() const {
+  std::string result = "[";
+  for (int dim = 0; dim < ndim_; ++dim) result += cat(dim == 0 ? "" : ", ", (*this)[dim]);
+  return result + "]";
+}
+
+TensorView::TensorView(void* memory, DType type, const Shape& extents)
+    : data(memory), dtype(type), shape(extents), row_stride(extents.inner().num_elements()) {}
+
+std::int64_t TensorView::row_size() const { return shape.inner().num_elements(); }
+
+TensorView TensorView::slice(std::int64_t begin, std::int64_t end) const {
+  TRIREME_CHECK(0 <= begin && begin <= end && end <= rows(), "begin=", begin, " end=", end,
+                " shape=", shape.text());
+  TensorView result = *this;
+  result.data = static_cast<std::byte*>(data) +
+                static_cast<std::size_t>(begin * row_stride) * size_of(dtype);
+  switch (shape.ndim()) {
+    case 1:
+      result.shape = {end - begin};
+      break;
+    case 2:
+      result.shape = {end - begin, shape[1]};
+      break;
+    case 3:
+      result.shape = {end - begin, shape[1], shape[2]};
+      break;
+    default:
+      result.shape = {end - begin, shape[1], shape[2], shape[3]};
+  }
+  return result;
+}
+
+TensorView TensorView::columns(std::int64_t begin, std::int64_t end) const {
+  TRIREME_CHECK(shape.ndim() == 2 && 0 <= begin && begin <= end && end <= shape[1], "begin=", begin,
+                " end=", end, " shape=", shape.text());
+  TensorView result = *this;
+  result.data = static_cast<std::byte*>(data) + static_cast<std::size_t>(begin) * size_of(dtype);
+  result.shape = {shape[0], end - begin};
+  return result;
+}
+
+void TensorView::check_dtype(DType wanted) const {
+  TRIREME_CHECK(dtype == wanted, "dtype=", name_of(dtype), " wanted=", name_of(wanted));
+}
+
+Tensor::Tensor(const Shape& shape, DType dtype) : view_(nullptr, dtype, shape) {
+  const std::size_t bytes = (view_.size_bytes() + 63) / 64 * 64;
+  memory_.reset(std::aligned_alloc(64, bytes == 0 ? 64 : bytes));
+  if (!memory_) {
+    fail(ErrorKind::out_of_memory,
+         cat("cannot allocate ", bytes, " bytes for a tensor ", shape.text(), " of ", name_of(dtype)));
+  }
+  std::memset(memory_.get(), 0, bytes);
+  view_.data = memory_.get();
+}
+
+void Tensor::Free::operator()(void* memory) const { std::free(memory); }
+
+}  // namespace trireme::tensor
