@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "comm/mpi_comm.h"
+#include "tensor/tensor.h"
+
+namespace trireme::checkpoint {
+
+class Checkpoint;
+
+/// The part [begin, end) along `dim` of a stored tensor; end = 0: all of it.
+struct Slice {
+  int dim = 0;
+  std::int64_t begin = 0, end = 0;
+};
+
+/// Brings weights from a checkpoint into the memory of the ranks that declared they want them. First
+/// every layer declares, then load() reads: each byte once a node, by one of the ranks that want it,
+/// which passes the others their slices.
+class WeightLoader {
+ public:
+  /// `node`: the ranks of this node; an empty communicator: this rank alone.
+  WeightLoader(const Checkpoint& checkpoint, const comm::MpiComm* node);
+  ~WeightLoader();
+
+  /// The type in which a tensor is stored. Throws Error(checkpoint) if it is missing.
+  DType dtype_of(const std::string& name) const;
+  bool has(const std::string& name) const;
+
+  /// Declares that `destination` (contiguous, alive until load() ends) is to hold this slice of the
+  /// tensor, which must have `stored_shape`. Converts if the dtypes differ.
+  /// Throws Error(checkpoint) naming tensor, shape and expectation.
+  void want(const std::string& name, const tensor::Shape& stored_shape, const Slice& slice,
+            const tensor::TensorView& destination);
+
+  struct Summary {
+    std::int64_t bytes_read = 0;        ///< by this rank
+    std::int64_t bytes_kept = 0;
+    std::int64_t file_bytes = 0;        ///< all files of the checkpoint
+    double seconds = 0;
+  };
+  /// Reads everything wanted. Collective over the node. `on_progress(done, total)` in bytes.
+  Summary load(const std::function<void(std::int64_t, std::int64_t)>& on_progress = {});
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace trireme::checkpoint
