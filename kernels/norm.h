@@ -10,6 +10,12 @@ namespace trireme::kernels::cpu {
 void rms_norm(const float* x, std::int64_t x_stride, const float* weight, float eps, float* y,
               std::int64_t y_stride, std::int64_t num_rows, std::int64_t size);
 
+/// rms_norm of each head in place.
+///   x       [num_rows, num_heads, head_dim] float32, rows apart by the stride
+///   weight  [head_dim] float32
+void rms_norm_heads(float* x, std::int64_t x_stride, const float* weight, float eps,
+                    std::int64_t num_rows, std::int64_t num_heads, std::int64_t head_dim);
+
 /// Σ x² of each row in float32, for a norm whose rows are spread over ranks (OLMoE under TP).
 ///   sums  [num_rows] float32
 void sum_of_squares(const float* x, std::int64_t x_stride, float* sums, std::int64_t num_rows,

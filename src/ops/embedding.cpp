@@ -1,0 +1,21 @@
+#include "kernels/embedding.h"
+
+#include "ops/check.h"
+#include "ops/ops.h"
+
+namespace trireme::ops {
+
+void embedding(std::span<const std::int32_t> ids, const TensorView& table, std::int64_t vocab_begin,
+               const TensorView& y) {
+  check_rows("y", y);
+  check_contiguous("y", y);
+  check_floating("table", table);
+  check_contiguous("table", table);
+  TRIREME_CHECK(table.shape.ndim() == 2, "table is ", table.shape.text());
+  const auto num_tokens = static_cast<std::int64_t>(ids.size());
+  check_shape("y", y, {num_tokens, table.shape[1]});
+  kernels::cpu::embedding(ids.data(), num_tokens, table.data, table.dtype, vocab_begin,
+                          table.rows(), table.shape[1], y.as<float>());
+}
+
+}  // namespace trireme::ops

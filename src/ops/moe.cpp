@@ -1,0 +1,126 @@
+#include "kernels/moe.h"
+
+#include <algorithm>
+
+#include "kernels/activation.h"
+#include "ops/check.h"
+#include "ops/ops.h"
+
+namespace trireme::ops {
+
+namespace cpu = kernels::cpu;
+
+void route_softmax(const TensorView& logits, bool normalize, const TensorView& ids,
+                   const TensorView& weights) {
+  check_rows("logits", logits);
+  check_contiguous("logits", logits);
+  check_rows("weights", weights);
+  check_contiguous("weights", weights);
+  check_shape("ids", ids, weights.shape);
+  check_contiguous("ids", ids);
+  const std::int64_t top_k = weights.shape[1];
+  TRIREME_CHECK(weights.rows() == logits.rows() && top_k >= 1 && top_k <= logits.shape[1],
+                "weights=", weights.shape.text(), " logits=", logits.shape.text());
+  cpu::route_softmax(logits.as<float>(), logits.rows(), logits.shape[1], top_k, normalize,
+                     ids.as<std::int32_t>(), weights.as<float>());
+}
+
+namespace {
+
+struct Sorted {
+  const std::int32_t* expert_begin;
+  TensorView x;  ///< [num_placed, hidden], grouped by expert
+};
+
+void check_experts(const TensorView& x, std::span<const std::int32_t> row_of,
+                   std::span<const std::int32_t> slots, const TensorView& gate_up,
+                   const TensorView& down) {
+  check_rows("x", x);
+  check_floating("gate_up", gate_up);
+  check_floating("down", down);
+  check_contiguous("gate_up", gate_up);
+  check_contiguous("down", down);
+  TRIREME_CHECK(down.shape.ndim() == 3, "down is ", down.shape.text());
+  check_shape("gate_up", gate_up, {down.rows(), 2 * down.shape[2], x.shape[1]});
+  check_shape("down", down, {down.rows(), x.shape[1], down.shape[2]});
+  TRIREME_CHECK(row_of.size() == slots.size(), "row_of=", row_of.size(), " slots=", slots.size());
+  for (std::size_t pair = 0; pair < slots.size(); ++pair) {
+    TRIREME_CHECK(slots[pair] >= -1 && slots[pair] < down.rows() && row_of[pair] >= 0 &&
+                      row_of[pair] < x.rows(),
+                  "pair ", pair, " is (row ", row_of[pair], ", slot ", slots[pair], ")");
+  }
+}
+
+Sorted sort_rows(tensor::Arena& arena, const TensorView& x, std::span<const std::int32_t> row_of,
+                 std::span<const std::int32_t> slots, std::int64_t num_slots,
+                 const ExpertOutputs& outputs) {
+  const auto num_pairs = static_cast<std::int64_t>(slots.size());
+  auto* expert_begin = arena.take({num_slots + 1}, DType::int32).as<std::int32_t>();
+  auto* pair_at = arena.take({num_pairs}, DType::int32).as<std::int32_t>();
+  const std::int64_t num_placed =
+      cpu::sort_by_expert(slots.data(), num_pairs, num_slots, expert_begin, pair_at,
+                          outputs.place_of_pair.as<std::int32_t>());
+  for (std::int64_t place = 0; place < num_placed; ++place) {
+    pair_at[place] = row_of[static_cast<std::size_t>(pair_at[place])];
+  }
+  const TensorView sorted = arena.take({num_placed, x.shape[1]}, DType::float32);
+  cpu::gather_rows(x.as<float>(), x.row_stride, pair_at, num_placed, x.shape[1],
+                   sorted.as<float>());
+  return {expert_begin, sorted};
+}
+
+/// y rows of each expert = x rows of it · weight [num_slots, N, K] of it.
+void linear_by_expert(Context& context, const Sorted& sorted, const TensorView& x,
+                      const TensorView& weight, const TensorView& y) {
+  for (std::int64_t slot = 0; slot < weight.rows(); ++slot) {
+    const std::int64_t begin = sorted.expert_begin[slot], end = sorted.expert_begin[slot + 1];
+    if (begin == end) continue;
+    TensorView matrix(weight.slice(slot, slot + 1).data, weight.dtype,
+                      {weight.shape[1], weight.shape[2]});
+    linear(context, x.slice(begin, end), matrix, nullptr, y.slice(begin, end));
+  }
+}
+
+}  // namespace
+
+ExpertOutputs experts(Context& context, const TensorView& x, std::span<const std::int32_t> row_of,
+                      std::span<const std::int32_t> slots, const TensorView& gate_up,
+                      const TensorView& down) {
+  check_experts(x, row_of, slots, gate_up, down);
+  tensor::Arena& arena = context.arena;
+  const auto num_pairs = static_cast<std::int64_t>(slots.size());
+  const auto num_placed =
+      std::count_if(slots.begin(), slots.end(), [](std::int32_t slot) { return slot >= 0; });
+  const ExpertOutputs outputs{arena.take({num_placed, x.shape[1]}, DType::float32),
+                              arena.take({num_pairs}, DType::int32)};
+
+  const tensor::ArenaScope scope(arena);
+  const Sorted sorted = sort_rows(arena, x, row_of, slots, down.rows(), outputs);
+  const TensorView both = arena.take({num_placed, gate_up.shape[1]}, DType::float32);
+  const TensorView inner = arena.take({num_placed, down.shape[2]}, DType::float32);
+  linear_by_expert(context, sorted, sorted.x, gate_up, both);
+  silu_and_mul(both, inner);
+  linear_by_expert(context, sorted, inner, down, outputs.pairs);
+  return outputs;
+}
+
+void combine(const TensorView& pairs, std::span<const std::int32_t> place_of_pair,
+             const TensorView& weights, const TensorView& y) {
+  check_rows("pairs", pairs);
+  check_contiguous("pairs", pairs);
+  check_rows("weights", weights);
+  check_contiguous("weights", weights);
+  check_rows("y", y);
+  check_contiguous("y", y);
+  check_shape("y", y, {weights.rows(), pairs.shape[1]});
+  TRIREME_CHECK(static_cast<std::int64_t>(place_of_pair.size()) == weights.num_elements(),
+                "place_of_pair=", place_of_pair.size(), " weights=", weights.shape.text());
+  const bool inside =
+      std::all_of(place_of_pair.begin(), place_of_pair.end(),
+                  [&](std::int32_t place) { return place >= -1 && place < pairs.rows(); });
+  TRIREME_CHECK(inside, "a place is outside of the ", pairs.rows(), " pairs");
+  cpu::combine(pairs.as<float>(), place_of_pair.data(), weights.as<float>(), weights.rows(),
+               weights.shape[1], pairs.shape[1], y.as<float>());
+}
+
+}  // namespace trireme::ops
