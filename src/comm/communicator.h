@@ -19,9 +19,9 @@ class Transfer {
 };
 
 /// Moves tensors between the ranks of one group: the data plane. All calls are collective over the
-/// group and made in the same order by all its members, except the point-to-point ones. On a group of
-/// one rank no call leaves the process. Tensors are contiguous; the dtype is the same on all ranks.
-/// Errors throw Error(mpi), Error(nccl).
+/// group and made in the same order by all its members, except the point-to-point ones. On a group
+/// of one rank no call leaves the process. Tensors are contiguous; the dtype is the same on all
+/// ranks. Errors throw Error(mpi), Error(nccl).
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -29,16 +29,17 @@ class Communicator {
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
-  /// data = Σ over the ranks, in rank order, in float32: all ranks get the same bits whatever the size.
-  /// float32, bfloat16, float16.
+  /// data = Σ over the ranks, in rank order, in float32: all ranks get the same bits whatever the
+  /// size. float32, bfloat16, float16.
   virtual void all_reduce(const TensorView& data) = 0;
   /// data = the largest of each element (float32, int32, int64).
   virtual void all_reduce_max(const TensorView& data) = 0;
-  /// out = the ranks' `in` one after the other; rank r gives counts[r] rows (out's outermost extent is
-  /// their sum, in's is counts[rank()]).
+  /// out = the ranks' `in` one after the other; rank r gives counts[r] rows (out's outermost extent
+  /// is their sum, in's is counts[rank()]).
   virtual void all_gather(const TensorView& in, const TensorView& out,
                           std::span<const std::int64_t> counts) = 0;
-  /// Σ over the ranks of `in` in rank order; rank r keeps rows of its part: counts[r] rows in `out`.
+  /// Σ over the ranks of `in` in rank order; rank r keeps rows of its part: counts[r] rows in
+  /// `out`.
   virtual void reduce_scatter(const TensorView& in, const TensorView& out,
                               std::span<const std::int64_t> counts) = 0;
   /// in holds send_counts[r] rows for each rank r one after the other; out receives recv_counts[r].

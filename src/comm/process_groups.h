@@ -8,8 +8,8 @@
 
 namespace trireme::comm {
 
-/// All groups of one rank, made once and passed by reference. Collective over `world` to make; move-only.
-/// Groups that can be in flight at once have communicators of their own.
+/// All groups of one rank, made once and passed by reference. Collective over `world` to make;
+/// move-only. Groups that can be in flight at once have communicators of their own.
 struct ProcessGroups {
   MpiComm world;     ///< of this job (a test may give a part of MPI_COMM_WORLD)
   MpiComm node;      ///< ranks on this node
@@ -17,8 +17,8 @@ struct ProcessGroups {
   MpiComm claims;    ///< claims: all ranks of the job
   MpiComm headers;   ///< attention DP: the leaders of this tp group; empty elsewhere
 
-  std::unique_ptr<Communicator> tp;       ///< attention and dense layers
-  std::unique_ptr<Communicator> ffn;      ///< what the experts span
+  std::unique_ptr<Communicator> tp;   ///< attention and dense layers
+  std::unique_ptr<Communicator> ffn;  ///< what the experts span
   std::unique_ptr<Communicator> moe_tp;
   std::unique_ptr<Communicator> moe_ep;
   std::unique_ptr<Communicator> pp_hidden;  ///< hidden states to the next stage
