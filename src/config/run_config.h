@@ -12,17 +12,17 @@ struct ParallelSizes {
   std::int64_t tensor_parallel_size = 1;
   std::int64_t pipeline_parallel_size = 1;
   std::int64_t context_parallel_size = 1;
-  std::int64_t data_parallel_size = 0;          ///< 0: world / (TP·PP·CP)
+  std::int64_t data_parallel_size = 0;  ///< 0: world / (TP·PP·CP)
   bool enable_attention_dp = false;
-  std::int64_t moe_tensor_parallel_size = 0;    ///< 0: quotient; both 0: TP, 1
+  std::int64_t moe_tensor_parallel_size = 0;  ///< 0: quotient; both 0: TP, 1
   std::int64_t moe_expert_parallel_size = 0;
-  std::vector<std::int64_t> pipeline_layers;    ///< empty: even, the first stages one more
-  std::string cp_type = "ring";                 ///< ring, ulysses, helix
+  std::vector<std::int64_t> pipeline_layers;  ///< empty: even, the first stages one more
+  std::string cp_type = "ring";               ///< ring, ulysses, helix
 };
 
 struct MoeConfig {
-  std::string load_balancer;          ///< placement file; empty: none
-  std::int64_t max_num_tokens = 0;    ///< tokens of one expert exchange; 0: max_num_tokens × TP
+  std::string load_balancer;        ///< placement file; empty: none
+  std::int64_t max_num_tokens = 0;  ///< tokens of one expert exchange; 0: max_num_tokens × TP
 };
 
 struct KvCacheConfig {
@@ -30,16 +30,16 @@ struct KvCacheConfig {
   std::int64_t host_memory_bytes = std::int64_t{1} << 30;  ///< KV memory of one rank on the CPU
   std::int64_t tokens_per_block = 0;                       ///< 0: 16 on cpu, 64 on cuda
   bool enable_block_reuse = true;
-  std::string dtype = "auto";                              ///< auto: that of the activations
+  std::string dtype = "auto";  ///< auto: that of the activations
 };
 
 struct EngineLimits {
-  std::int64_t max_batch_size = 0;   ///< sequences of one step and group; 0: 64 on cpu, 1024 on cuda
-  std::int64_t max_num_tokens = 0;   ///< tokens of one step and group; 0: 2048 on cpu, 8192 on cuda
-  std::int64_t max_seq_len = 0;      ///< prompt + output; 0: the model's
+  std::int64_t max_batch_size = 0;  ///< sequences of one step and group; 0: 64 on cpu, 1024 on cuda
+  std::int64_t max_num_tokens = 0;  ///< tokens of one step and group; 0: 2048 on cpu, 8192 on cuda
+  std::int64_t max_seq_len = 0;     ///< prompt + output; 0: the model's
   bool enable_chunked_prefill = true;
-  std::int64_t plan_ahead = 1;       ///< 0 or 1 steps; results are equal
-  std::int64_t threads_per_rank = 0; ///< 0: cores / ranks on the node
+  std::int64_t plan_ahead = 1;         ///< 0 or 1 steps; results are equal
+  std::int64_t threads_per_rank = 0;   ///< 0: cores / ranks on the node
   std::int64_t tokenizer_threads = 0;  ///< a leader's; 0: one or two, by cores
 };
 
@@ -59,8 +59,8 @@ struct IoPaths {
   std::string record_loads;                     ///< empty: default; "none": off
   bool overwrite = false;
   bool keep_run_directory = false;
-  bool allow_links = false;                     ///< links and virtual datasets in the prompt file
-  std::int64_t limit = -1;                      ///< rows for a trial; -1: all
+  bool allow_links = false;  ///< links and virtual datasets in the prompt file
+  std::int64_t limit = -1;   ///< rows for a trial; -1: all
 };
 
 /// Everything that a run is told, by file and command line, checked by validate() before use.
@@ -75,7 +75,7 @@ struct RunConfig {
   double progress_interval_s = 10;
   std::string log_level = "info";
   bool log_all_ranks = false;
-  bool strict = false;                 ///< exit 10 if any row failed
+  bool strict = false;  ///< exit 10 if any row failed
 };
 
 }  // namespace trireme::config

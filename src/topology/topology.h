@@ -3,6 +3,10 @@
 #include <string>
 #include <vector>
 
+namespace trireme::config {
+struct ResolvedParallel;
+}
+
 namespace trireme::topology {
 
 /// The resolved sizes of a job's groups; all at least 1.
@@ -14,6 +18,9 @@ struct Sizes {
 
   int world() const { return tp * pp * cp * dp; }
 };
+
+/// The sizes that a resolved configuration gives.
+Sizes sizes_from(const config::ResolvedParallel& parallel);
 
 /// Families of groups; every family partitions the world.
 enum class Axis { tp, cp, pp, dp, moe_tp, moe_ep, ffn, sequence_group };
@@ -29,15 +36,16 @@ struct Coordinates {
 /// Pure integers: rank <-> coordinates and the members of every group (DESIGN section 2).
 class Topology {
  public:
+  /// TRIREME_CHECKs that the sizes fit each other and that the world fits an int.
   explicit Topology(const Sizes& sizes);
 
   const Sizes& sizes() const { return sizes_; }
   Coordinates coordinates(int rank) const;
   int rank_of(int dp, int pp, int cp, int tp) const;
 
-  /// The world ranks of `rank`'s group along an axis, ascending. `ffn` is the family that the experts
-  /// span: the tp group, with helix the TP·CP ranks of a stage. Example: 8 ranks, TP2 PP2 CP2:
-  /// group_ranks(Axis::cp, 3) = {1, 3}.
+  /// The world ranks of `rank`'s group along an axis, ascending. `ffn` is the family that the
+  /// experts span: the tp group, with helix the TP·CP ranks of a stage. Example: 8 ranks, TP2 PP2
+  /// CP2: group_ranks(Axis::cp, 3) = {1, 3}.
   std::vector<int> group_ranks(Axis axis, int rank) const;
 
   /// Number of sequence groups (ranks that work on the same sequences) and the index of `rank`'s.
