@@ -20,8 +20,9 @@ struct StoredTensor {
   std::uint64_t size_bytes = 0;
 };
 
-/// The tensors of a model folder: model.safetensors, or the shards that model.safetensors.index.json
-/// names. Headers are read and checked on opening, data when asked for.
+/// The tensors of a model folder: model.safetensors, or the shards that
+/// model.safetensors.index.json names. Headers are read and checked on opening, data when asked
+/// for.
 class Checkpoint {
  public:
   /// Throws Error(missing) or Error(checkpoint) naming file, tensor and fault.
@@ -33,19 +34,23 @@ class Checkpoint {
   const std::map<std::string, StoredTensor>& tensors() const { return tensors_; }
   std::int64_t file_bytes() const { return file_bytes_; }
   const std::string& model_dir() const { return model_dir_; }
-  /// SHA-256 over names, dtypes, shapes and file sizes: what identifies the model's weights cheaply.
+  /// SHA-256 over names, dtypes, shapes and file sizes: what identifies the model's weights
+  /// cheaply.
   std::string fingerprint() const;
 
-  /// Reads `size` bytes of the tensor from `offset` on. Throws Error(io), Error(checkpoint) if the file
-  /// ends early.
+  /// Reads `size` bytes of the tensor from `offset` on. Throws Error(io), Error(checkpoint) if the
+  /// file ends early.
   void read(const StoredTensor& tensor, std::uint64_t offset, void* destination,
             std::uint64_t size) const;
 
  private:
+  void add_file(const std::string& file_name, const std::map<std::string, std::string>* weight_map);
+
   std::string model_dir_;
   std::vector<std::string> file_names_;
   std::vector<FileDescriptor> files_;
   std::map<std::string, StoredTensor> tensors_;
+  std::map<std::string, std::string> unusable_;  // tensors that nobody may want, and why
   std::int64_t file_bytes_ = 0;
 };
 

@@ -15,10 +15,10 @@ struct RopeConfig {
   std::string type = "default";
   double theta = 10000;
   double factor = 1;
-  double low_freq_factor = 1, high_freq_factor = 4;           ///< llama3
-  double beta_fast = 32, beta_slow = 1;                       ///< yarn
+  double low_freq_factor = 1, high_freq_factor = 4;                ///< llama3
+  double beta_fast = 32, beta_slow = 1;                            ///< yarn
   std::optional<double> attention_factor, mscale, mscale_all_dim;  ///< yarn
-  bool truncate = true;                                       ///< yarn
+  bool truncate = true;                                            ///< yarn
   std::int64_t original_max_positions = 0;
 };
 
@@ -30,14 +30,14 @@ struct ModelConfig {
   std::int64_t num_heads = 0, num_kv_heads = 0, head_dim = 0;
   std::int64_t intermediate_size = 0;
   double rms_norm_eps = 1e-6;
-  std::int64_t max_positions = 0;     ///< after rope scaling
-  std::int64_t sliding_window = 0;    ///< 0: none
+  std::int64_t max_positions = 0;   ///< after rope scaling
+  std::int64_t sliding_window = 0;  ///< 0: none
   bool tie_word_embeddings = false;
   bool attention_bias = false;
-  DType dtype = DType::bfloat16;      ///< of the checkpoint, as config.json says
+  DType dtype = DType::bfloat16;  ///< of the checkpoint, as config.json says
   RopeConfig rope;
 
-  std::int64_t num_experts = 0;       ///< 0: no mixture of experts
+  std::int64_t num_experts = 0;  ///< 0: no mixture of experts
   std::int64_t experts_per_token = 0;
   std::int64_t moe_intermediate_size = 0;
   std::int64_t num_shared_experts = 0;
@@ -53,9 +53,9 @@ struct ModelConfig {
   std::string model_dir;
 };
 
-/// Reads DIR/config.json and DIR/generation_config.json. Throws Error(missing) if config.json is not
-/// there, Error(checkpoint) naming key and value for what is broken or unknown (architecture, rope type,
-/// quantisation, activation).
+/// Reads DIR/config.json and DIR/generation_config.json. Throws Error(missing) if config.json is
+/// not there, Error(checkpoint) naming key and value for what is broken or unknown (architecture,
+/// rope type, quantisation, activation).
 ModelConfig load_model_config(const std::string& model_dir);
 
 }  // namespace trireme::checkpoint

@@ -19,32 +19,44 @@ struct Slice {
   std::int64_t begin = 0, end = 0;
 };
 
-/// Brings weights from a checkpoint into the memory of the ranks that declared they want them. First
-/// every layer declares, then load() reads: each byte once a node, by one of the ranks that want it,
-/// which passes the others their slices.
+/// Brings weights from a checkpoint into the memory of the ranks that declared they want them.
+/// First every layer declares, then load() reads: each byte once a node, by one of the ranks that
+/// want it, which passes the others their slices.
 class WeightLoader {
  public:
-  /// `node`: the ranks of this node; an empty communicator: this rank alone.
-  WeightLoader(const Checkpoint& checkpoint, const comm::MpiComm* node);
+  /// `count`: nothing is allocated or read; declarations are checked and their bytes counted.
+  enum class Mode { load, count };
+
+  /// `node`: the ranks of this node, null: this rank alone. All have opened the same folder.
+  WeightLoader(const Checkpoint& checkpoint, const comm::MpiComm* node, Mode mode = Mode::load);
   ~WeightLoader();
 
   /// The type in which a tensor is stored. Throws Error(checkpoint) if it is missing.
   DType dtype_of(const std::string& name) const;
   bool has(const std::string& name) const;
 
+  /// Memory for a weight; without memory when counting.
+  tensor::Tensor allocate(const tensor::Shape& shape, DType dtype);
+  /// Bytes that allocate() was asked for.
+  std::int64_t allocated_bytes() const;
+  Mode mode() const;
+
   /// Declares that `destination` (contiguous, alive until load() ends) is to hold this slice of the
   /// tensor, which must have `stored_shape`. Converts if the dtypes differ.
+  /// When counting, the destination is not looked at.
   /// Throws Error(checkpoint) naming tensor, shape and expectation.
   void want(const std::string& name, const tensor::Shape& stored_shape, const Slice& slice,
             const tensor::TensorView& destination);
 
   struct Summary {
-    std::int64_t bytes_read = 0;        ///< by this rank
+    std::int64_t bytes_read = 0;  ///< by this rank
     std::int64_t bytes_kept = 0;
-    std::int64_t file_bytes = 0;        ///< all files of the checkpoint
+    std::int64_t file_bytes = 0;  ///< all files of the checkpoint
     double seconds = 0;
   };
-  /// Reads everything wanted. Collective over the node. `on_progress(done, total)` in bytes.
+  /// Reads everything wanted. Collective over the node: a rank whose declarations failed must have
+  /// told the others before. `on_progress(done, total)` in bytes of the node. An error on one rank
+  /// is thrown on all of them, in the same words.
   Summary load(const std::function<void(std::int64_t, std::int64_t)>& on_progress = {});
 
  private:
