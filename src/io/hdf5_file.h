@@ -36,6 +36,7 @@ struct DatasetInfo {
   bool is_signed = false;            ///< integers
   std::vector<std::uint64_t> shape;  ///< empty: a scalar
   std::uint64_t storage_bytes = 0;   ///< really allocated in the file
+  std::uint64_t chunk_bytes = 0;     ///< of one chunk in memory; 0: not chunked
   bool is_external = false, is_virtual = false;
 };
 
@@ -73,6 +74,13 @@ class Hdf5Dataset {
   friend class Hdf5File;
   Hdf5Dataset(Hdf5Id id, std::string name);
   void refresh_info();
+  void check_rows(std::uint64_t begin, std::uint64_t count) const;
+  std::optional<std::vector<std::string>> read_vlen_strings(std::uint64_t begin,
+                                                            std::uint64_t count,
+                                                            std::uint64_t max_bytes) const;
+  std::optional<std::vector<std::string>> read_fixed_strings(std::uint64_t begin,
+                                                             std::uint64_t count,
+                                                             std::uint64_t max_bytes) const;
   void write_behind(std::uint64_t num_rows, std::int64_t memory_type, const void* values);
 
   Hdf5Id id_;
@@ -143,7 +151,7 @@ class Hdf5File {
 
  private:
   Hdf5File(Hdf5Id id, std::string path);
-  Hdf5Dataset create_dataset(const std::string& path, std::int64_t type,
+  Hdf5Dataset create_growing(const std::string& path, std::int64_t type,
                              const std::vector<std::uint64_t>& row_shape);
   std::string name_of(const std::string& object) const;
 

@@ -26,6 +26,8 @@ struct JournalName {
 
 /// The bytes of one frame that holds `row`; io/README.md has the format.
 std::string encode_frame(const ResultRow& row);
+/// The row of a whole frame with a valid checksum. Throws Error(input), which begins with `what`.
+ResultRow decode_frame(std::string_view frame, const std::string& what);
 
 /// Writes finished rows to one journal that belongs to it alone. A row is safe against the death of
 /// the process when append() returns, against the death of the node when sync() has. Not
@@ -66,6 +68,9 @@ struct FrameInfo {
   std::int32_t sample = 0;
 };
 
+/// A frame larger than this is not written, and counts as broken where it is read.
+inline constexpr std::uint64_t kMaxFrameBytes = std::uint64_t{2} << 30;
+
 /// Reads a journal from its beginning to its last whole frame. The bytes are not trusted: every
 /// length is bounded by the file, every frame by its checksum.
 class JournalReader {
@@ -87,13 +92,14 @@ class JournalReader {
 
  private:
   JournalReader(std::string path, FileDescriptor file, std::uint64_t file_bytes);
-  bool load(std::uint64_t begin, std::uint64_t num_bytes, std::string& into);
+  std::string_view view(std::uint64_t begin, std::size_t num_bytes, std::size_t read_ahead);
+  std::uint32_t checksum_of(std::uint64_t begin, std::uint64_t num_bytes);
 
   std::string path_;
   FileDescriptor file_;
   std::uint64_t file_bytes_ = 0, position_ = 0;
-  std::string frame_;  ///< bytes of the frame read last
-  std::uint64_t frame_begin_ = ~std::uint64_t{0};
+  std::string window_;  ///< the bytes of the file from window_begin_
+  std::uint64_t window_begin_ = 0;
 };
 
 }  // namespace trireme::io

@@ -9,6 +9,9 @@
 
 namespace trireme::io {
 
+/// How many of the most likely tokens a result can name at each place.
+inline constexpr std::int32_t kMaxTopLogprobs = 20;
+
 enum class RowStatus : std::uint8_t { ok, error, cancelled };
 enum class FinishReason : std::uint8_t { stop, length, error, cancelled };
 

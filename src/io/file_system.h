@@ -1,0 +1,38 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+
+namespace trireme::io {
+
+/// "PATH: cannot be written: No space left on device", with the error number of now.
+std::string system_message(const std::string& path, std::string_view what);
+
+/// Writes all bytes, again after interruptions. Throws Error(io) that says how many of them did not
+/// fit. Gives the number of bytes written before the failure in `num_written` where that is asked.
+void write_all(int descriptor, std::string_view bytes, const std::string& path,
+               std::size_t* num_written = nullptr);
+
+/// Makes the name of a file in its directory last. File systems without it are taken as they are.
+void sync_directory_of(const std::string& path);
+
+/// fsync of a closed file. Throws Error(io).
+void sync_file(const std::string& path);
+
+/// rename, then sync_directory_of. Throws Error(output).
+void rename_file(const std::string& from, const std::string& to);
+
+/// PATH.tmp, fsync, rename: the file is there whole or not at all. Throws Error(output), Error(io).
+void write_file_at_once(const std::string& path, std::string_view bytes);
+
+/// The whole of a small file. Throws Error(missing), Error(io), Error(input) above `max_bytes`.
+std::string read_small_file(const std::string& path, std::size_t max_bytes);
+
+bool exists(const std::string& path);
+
+/// The directory part of a path; "." if it has none.
+std::string directory_of(const std::string& path);
+
+}  // namespace trireme::io
