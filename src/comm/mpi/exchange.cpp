@@ -1,5 +1,6 @@
 #include "comm/mpi/exchange.h"
 
+#include <mpi.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -11,6 +12,8 @@ namespace {
 
 /// Counts of MPI are int; larger messages go in pieces of this size.
 constexpr std::size_t kPieceBytes = std::size_t{1} << 30;
+/// Polls before the core is given away: a neighbour that runs answers within them.
+constexpr int kPollsBeforeYield = 20;
 
 template <typename Post>
 void in_pieces(std::size_t size_bytes, Post post) {
@@ -53,7 +56,9 @@ bool Exchange::test() {
 }
 
 void Exchange::finish() {
-  while (!test()) sched_yield();
+  for (int polls = 0; !test(); ++polls) {
+    if (polls >= kPollsBeforeYield) sched_yield();
+  }
 }
 
 }  // namespace trireme::comm

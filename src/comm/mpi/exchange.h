@@ -1,9 +1,9 @@
 #pragma once
 
-#include <mpi.h>
-
 #include <cstddef>
 #include <vector>
+
+#include "comm/mpi_comm.h"
 
 namespace trireme::comm {
 
@@ -11,7 +11,7 @@ namespace trireme::comm {
 /// exchange until finish(). Two ranks post the same sequence of sizes towards each other.
 class Exchange {
  public:
-  Exchange(MPI_Comm communicator, int tag) : communicator_(communicator), tag_(tag) {}
+  Exchange(ompi_communicator_t* communicator, int tag) : communicator_(communicator), tag_(tag) {}
   Exchange(const Exchange&) = delete;
   Exchange& operator=(const Exchange&) = delete;
   ~Exchange();  ///< waits for what finish() has not
@@ -25,9 +25,9 @@ class Exchange {
   void finish();
 
  private:
-  MPI_Comm communicator_;
+  ompi_communicator_t* communicator_;
   int tag_;
-  std::vector<MPI_Request> requests_;
+  std::vector<ompi_request_t*> requests_;
 };
 
 }  // namespace trireme::comm

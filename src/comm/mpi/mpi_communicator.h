@@ -18,6 +18,9 @@ class MpiCommunicator final : public Communicator {
   /// Nothing else may use `group`; an empty one is a group of this rank alone.
   explicit MpiCommunicator(MpiComm group);
 
+  /// Sums of up to this many bytes take one round of whole messages, larger ones two of pieces.
+  static std::size_t max_direct_bytes(int num_ranks);
+
   int rank() const override { return rank_; }
   int size() const override { return size_; }
 

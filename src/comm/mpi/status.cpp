@@ -1,5 +1,7 @@
 #include "comm/mpi/status.h"
 
+#include <mpi.h>
+
 #include <array>
 #include <string>
 

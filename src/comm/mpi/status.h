@@ -1,7 +1,5 @@
 #pragma once
 
-#include <mpi.h>
-
 #include <source_location>
 
 namespace trireme::comm {

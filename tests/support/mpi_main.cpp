@@ -1,0 +1,85 @@
+// The main of tests that run as several ranks: they pass or fail together, and rank 0 reports.
+
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include "base/error.h"
+#include "comm/mpi_comm.h"
+#include "support/watchdog.h"
+
+namespace trireme::test {
+namespace {
+
+/// Seconds that one test may take; at least ten times what the slowest takes.
+constexpr double kLimitSeconds = 240;
+constexpr const char* kLimitVariable = "TRIREME_TEST_LIMIT_S";
+
+double limit_seconds() {
+  const char* text = std::getenv(kLimitVariable);
+  const double limit = text == nullptr ? 0 : std::atof(text);
+  return limit > 0 ? limit : kLimitSeconds;
+}
+
+/// Names the test that hangs, shows the failures of the ranks that print nothing else, and makes a
+/// test that failed on one rank fail on all.
+class Ranks final : public testing::EmptyTestEventListener {
+ public:
+  explicit Ranks(const comm::MpiComm& world)
+      : world_(world),
+        who_(cat("rank ", world.rank(), "/", world.size())),
+        watchdog_(who_, limit_seconds()) {}
+
+  void OnTestStart(const testing::TestInfo& test) override {
+    watchdog_.watch(cat(test.test_suite_name(), ".", test.name()));
+  }
+
+  void OnTestPartResult(const testing::TestPartResult& result) override {
+    if (world_.rank() == 0 || !result.failed() || agrees_) return;
+    const std::string message =
+        cat(who_, ": ", result.file_name() == nullptr ? "?" : result.file_name(), ":",
+            result.line_number(), ": ", result.message(), "\n");
+    std::fputs(message.c_str(), stderr);
+  }
+
+  void OnTestEnd(const testing::TestInfo& test) override {
+    const bool failed_here = test.result()->Failed();
+    const std::int64_t failed = world_.sum(failed_here ? 1 : 0);
+    watchdog_.watch("");
+    agrees_ = true;
+    if (failed > 0 && !failed_here) ADD_FAILURE() << "failed on " << failed << " other rank(s)";
+    agrees_ = false;
+  }
+
+ private:
+  const comm::MpiComm& world_;
+  const std::string who_;
+  Watchdog watchdog_;
+  bool agrees_ = false;  ///< what fails now was printed by the rank where it failed
+};
+
+int run(int* argc, char** argv) {
+  const comm::MpiComm world = comm::MpiComm::world();
+  testing::InitGoogleTest(argc, argv);
+  testing::TestEventListeners& listeners = testing::UnitTest::GetInstance()->listeners();
+  if (world.rank() != 0) {
+    delete listeners.Release(listeners.default_result_printer());
+    delete listeners.Release(listeners.default_xml_generator());
+  }
+  Ranks ranks(world);
+  listeners.Append(&ranks);
+  const int status = RUN_ALL_TESTS();
+  listeners.Release(&ranks);
+  // Failures outside of tests, in the set-up of a suite, have not been compared yet.
+  return world.sum(status == 0 ? 0 : 1) == 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace trireme::test
+
+int main(int argc, char** argv) {
+  const trireme::comm::MpiEnvironment environment(&argc, &argv);
+  return trireme::test::run(&argc, argv);
+}

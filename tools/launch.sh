@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# Starts a command as ranks of one MPI job: the one place that knows how.
+set -euo pipefail
+
+usage() {
+  cat <<'TEXT'
+usage: tools/launch.sh [-n RANKS] COMMAND [ARGUMENT...]
+
+Starts COMMAND as RANKS ranks of one MPI job: inside a Slurm allocation with srun --mpi=pmix if
+Slurm and MPI both support it, else with mpirun.
+
+  -n RANKS   default: the tasks of the Slurm allocation, else 1
+  -h, --help this text
+
+example: tools/launch.sh -n 4 build/trireme run --config configs/tiny_cpu.yaml ...
+
+What it sets, each only if it is not set already:
+  OMP_NUM_THREADS                    cores / ranks on a node, at least 1
+  OMP_WAIT_POLICY                    passive where ranks share cores
+  OMPI_MCA_mpi_yield_when_idle       1 where ranks outnumber cores
+  OMPI_MCA_btl_vader_eager_limit     32768: sums of small batches take one round of messages
+  OMPI_MCA_btl_vader_single_copy_mechanism
+                                     none in containers that forbid reading a neighbour's memory
+  OMPI_MCA_orte_tmpdir_base          /tmp if TMPDIR is too long for sockets or cannot be written
+
+The exit code is the command's; 64 for a wrong call, 71 if no launcher is found.
+TEXT
+}
+
+fail() {  # EXIT_CODE MESSAGE
+  echo "launch.sh: $2" >&2
+  exit "$1"
+}
+
+default_to() {  # NAME VALUE
+  if [[ -z "${!1:-}" ]]; then export "$1=$2"; fi
+}
+
+is_count() { [[ "$1" =~ ^[1-9][0-9]{0,6}$ ]]; }
+
+# Cores that this process may use: its affinity, without hyperthreads, within the cgroup's quota.
+usable_cores() {
+  local cores physical quota period
+  cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)
+  physical=$(lscpu -p=CORE,SOCKET 2>/dev/null | grep -v '^#' | sort -u | wc -l) || physical=0
+  if ((physical > 0 && physical < cores)); then cores=$physical; fi
+  if read -r quota period 2>/dev/null </sys/fs/cgroup/cpu.max && is_count "$quota"; then
+    quota=$(((quota + period - 1) / period))
+    if ((quota < cores)); then cores=$quota; fi
+  fi
+  echo "$cores"
+}
+
+# Reading a neighbour's memory needs the right to trace it, which the system call filters of
+# containers take away unless CAP_SYS_PTRACE (bit 19) is given.
+may_read_neighbours() {
+  local name value filtered=0 capabilities=0
+  while read -r name value; do
+    case "$name" in
+      Seccomp:) filtered=$value ;;
+      CapEff:) capabilities=$((16#$value)) ;;
+    esac
+  done </proc/self/status
+  [[ "$filtered" != 2 ]] || ((capabilities >> 19 & 1))
+}
+
+in_slurm_with_pmix() {
+  [[ -n "${SLURM_JOB_ID:-}" ]] && command -v srun >/dev/null &&
+    grep -qw pmix <<<"$(srun --mpi=list 2>&1)" &&
+    grep -q '^mca:pmix:' <<<"$(ompi_info --parsable 2>/dev/null)"
+}
+
+# Ranks on one node, rounded up.
+ranks_per_node() {
+  local nodes=1
+  if is_count "${SLURM_JOB_NUM_NODES:-}"; then nodes=$SLURM_JOB_NUM_NODES; fi
+  echo $((($1 + nodes - 1) / nodes))
+}
+
+ranks=""
+while (($# > 0)); do
+  case "$1" in
+    -n)
+      (($# >= 2)) || fail 64 "-n needs a number of ranks"
+      ranks=$2
+      shift 2
+      ;;
+    -n?*)
+      ranks=${1#-n}
+      shift
+      ;;
+    -h | --help)
+      usage
+      exit 0
+      ;;
+    --)
+      shift
+      break
+      ;;
+    -*) fail 64 "unknown flag $1; flags before COMMAND are -n RANKS and --help" ;;
+    *) break ;;
+  esac
+done
+(($# > 0)) || fail 64 "no COMMAND; see tools/launch.sh --help"
+if [[ -z "$ranks" ]]; then
+  ranks=1
+  if [[ -n "${SLURM_JOB_ID:-}" ]]; then ranks=${SLURM_NTASKS:-1}; fi
+fi
+is_count "$ranks" || fail 64 "-n $ranks: expected a whole number of ranks, at least 1"
+command -v "$1" >/dev/null || fail 64 "$1 is not a program that can be started"
+
+cores=$(usable_cores)
+local_ranks=$(ranks_per_node "$ranks")
+threads=$((cores / local_ranks))
+if ((threads < 1)); then threads=1; fi
+default_to OMP_NUM_THREADS "$threads"
+crowded=$((local_ranks > cores))
+if ((crowded)); then default_to OMPI_MCA_mpi_yield_when_idle 1; fi
+if ((crowded)) || ! is_count "$OMP_NUM_THREADS" || ((local_ranks * OMP_NUM_THREADS > cores)); then
+  default_to OMP_WAIT_POLICY passive
+fi
+default_to OMPI_MCA_btl_vader_eager_limit 32768
+if ! may_read_neighbours; then default_to OMPI_MCA_btl_vader_single_copy_mechanism none; fi
+if [[ -n "${TMPDIR:-}" ]] && { ((${#TMPDIR} > 60)) || [[ ! -w "$TMPDIR" ]]; }; then
+  default_to OMPI_MCA_orte_tmpdir_base /tmp
+fi
+
+if in_slurm_with_pmix; then
+  flags=(--mpi=pmix --kill-on-bad-exit=1 -n "$ranks")
+  if is_count "${SLURM_CPUS_PER_TASK:-}"; then flags+=(--cpus-per-task="$SLURM_CPUS_PER_TASK"); fi
+  if ((crowded)); then flags+=(--overcommit); fi
+  exec srun "${flags[@]}" "$@"
+fi
+
+command -v mpirun >/dev/null ||
+  fail 71 "mpirun not found; tools/install_deps.sh installs Open MPI (package openmpi-bin)"
+# Ranks have threads (OpenMP, tokenizers): they are not bound, and the nodes' threads are told too.
+flags=(--bind-to none -x OMP_NUM_THREADS -n "$ranks")
+if [[ -n "${OMP_WAIT_POLICY:-}" ]]; then flags+=(-x OMP_WAIT_POLICY); fi
+if ((EUID == 0)); then flags+=(--allow-run-as-root); fi
+if ((crowded)); then flags+=(--oversubscribe); fi
+exec mpirun "${flags[@]}" "$@"
