@@ -137,6 +137,14 @@ std::vector<LinkInfo> Hdf5File::links(const std::string& group) const {
   return links;
 }
 
+bool Hdf5File::has_group(const std::string& path) const {
+  prepare_hdf5();
+  if (!link_exists(id_.get(), path)) return false;
+  const Hdf5Id group(H5Gopen2(id_.get(), path.c_str(), H5P_DEFAULT));
+  if (!group) H5Eclear2(H5E_DEFAULT);
+  return static_cast<bool>(group);
+}
+
 std::optional<Hdf5Dataset> Hdf5File::find_dataset(const std::string& path) const {
   prepare_hdf5();
   if (!link_exists(id_.get(), path)) return std::nullopt;

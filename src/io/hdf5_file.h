@@ -117,6 +117,8 @@ class Hdf5File {
 
   /// Names in a group, sorted. Throws Error(input) if it is none.
   std::vector<LinkInfo> links(const std::string& group) const;
+  /// Follows links: check links() first where that matters.
+  bool has_group(const std::string& path) const;
   /// None if there is nothing of that name. Follows links: check links() first where that matters.
   std::optional<Hdf5Dataset> find_dataset(const std::string& path) const;
   /// Throws Error(input) if there is no such dataset.

@@ -19,6 +19,8 @@ class PromptReader {
  public:
   struct Options {
     bool allow_links = false;  ///< soft and external links, external storage, virtual datasets
+    /// Offsets and custom ids are checked from end to end, which takes time; one rank is enough.
+    bool check_contents = true;
   };
 
   /// Opens and checks. Throws Error(missing) if there is no such file, Error(input) naming file and
