@@ -37,7 +37,6 @@ std::vector<std::string> with_switch_values(const Syntax& syntax,
                                             const std::vector<std::string>& arguments) {
   std::vector<std::string> words = arguments;
   for (std::string& word : words) {
-    if (word == "--") break;
     if (word == "-h") word = "--help";
     const Flag* flag = word.starts_with("--") ? find_flag(syntax, word.substr(2)) : nullptr;
     if (word == "--help" || (flag && flag->value.empty())) word += "=true";
@@ -65,12 +64,25 @@ std::vector<po::option> parsed_words(const Syntax& syntax,
   }
 }
 
-std::string unknown_flag(const Syntax& syntax, const std::string& word) {
+std::string unknown_flag(const Syntax& syntax, const std::string& given) {
+  const std::string word = given.substr(0, given.find('='));
   const std::string name = word.substr(std::min(word.find_first_not_of('-'), word.size()));
   std::vector<std::string> known = {"help"};
   for (const Flag& flag : syntax.flags) known.push_back(flag.name);
   const std::string near = nearest_name(name, known);
   return cat("unknown flag ", word, near.empty() ? "" : cat(", expected --", near, "?"));
+}
+
+/// The parser takes a known flag in the place of a missing value for the value.
+void check_value(const Syntax& syntax, const Options::Given& given) {
+  const bool is_switch = find_flag(syntax, given.name)->value.empty();
+  if (is_switch && given.value != "true" && given.value != "false") {
+    refuse(syntax.command,
+           cat("--", given.name, " is '", given.value, "', expected true or false"));
+  }
+  if (!is_switch && given.value.starts_with("--")) {
+    refuse(syntax.command, cat("the value of --", given.name, " is missing before ", given.value));
+  }
 }
 
 void check_arguments(const Syntax& syntax, const std::vector<std::string>& arguments) {
@@ -141,16 +153,16 @@ std::optional<std::int64_t> Options::whole(std::string_view name, std::int64_t m
 }
 
 Options parse_options(const Syntax& syntax, const std::vector<std::string>& arguments) {
+  const auto end_of_flags = std::find(arguments.begin(), arguments.end(), "--");
   Options options;
   options.command_ = syntax.command;
   std::string unknown;
-  for (const po::option& option : parsed_words(syntax, arguments)) {
+  for (const po::option& option : parsed_words(syntax, {arguments.begin(), end_of_flags})) {
     const std::string word = option.original_tokens.empty() ? "" : option.original_tokens[0];
     if (option.string_key == "help") options.help_ = true;
     const bool is_argument = option.string_key.empty();
     if (option.unregistered || (is_argument && word.size() > 1 && word[0] == '-')) {
-      unknown +=
-          cat(unknown.empty() ? "" : "; ", unknown_flag(syntax, word.substr(0, word.find('='))));
+      unknown += cat(unknown.empty() ? "" : "; ", unknown_flag(syntax, word));
     } else if (is_argument) {
       options.arguments_.push_back(option.value.at(0));
     } else {
@@ -160,12 +172,9 @@ Options parse_options(const Syntax& syntax, const std::vector<std::string>& argu
   if (options.help_) return options;
 
   if (!unknown.empty()) refuse(syntax.command, unknown);
-  for (const Options::Given& given : options.given_) {
-    const Flag* flag = find_flag(syntax, given.name);
-    if (flag->value.empty() && given.value != "true" && given.value != "false") {
-      refuse(syntax.command,
-             cat("--", given.name, " is '", given.value, "', expected true or false"));
-    }
+  for (const Options::Given& given : options.given_) check_value(syntax, given);
+  if (end_of_flags != arguments.end()) {
+    options.arguments_.insert(options.arguments_.end(), end_of_flags + 1, arguments.end());
   }
   check_arguments(syntax, options.arguments_);
   return options;

@@ -224,7 +224,9 @@ std::optional<std::string> complaint(const Key& key, const RunConfig& config) {
 }
 
 Json value_json(const Key& key, const RunConfig& config) {
-  if (is_unset(key, config)) return key.unset_word;
+  if (is_unset(key, config)) {
+    return key.unset_word == "false" ? Json(false) : Json(key.unset_word);
+  }
   RunConfig copy;
   return std::visit([](auto* value) { return json_of(*value); }, key.slot(writable(config, copy)));
 }

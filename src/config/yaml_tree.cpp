@@ -52,7 +52,7 @@ void check_characters(std::string_view text, const std::string& name) {
     } else if (indentation && (c == ' ' || c == '\t')) {
       tab_before = tab_before || c == '\t';
     } else if (indentation && c != '\r') {
-      if (tab_before && c != '#') refuse(name, line, "a tab in the indentation, expected spaces");
+      if (tab_before) refuse(name, line, "a tab in the indentation, expected spaces");
       indentation = false;
     }
     const auto byte = static_cast<unsigned char>(c);
@@ -175,7 +175,8 @@ YamlNode parse_yaml(std::string_view text, const std::string& name) {
   check_characters(text, name);
   TreeBuilder builder(name);
   try {
-    std::istringstream stream{std::string(text)};
+    // The parser takes a line break before the end of the text for a closing quote; not a comment.
+    std::istringstream stream(cat(text, "\n#"));
     YAML::Parser parser(stream);
     while (parser.HandleNextDocument(builder)) {
     }
