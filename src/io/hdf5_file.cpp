@@ -233,13 +233,13 @@ Hdf5Dataset Hdf5File::create_appendable(const std::string& path,
 }
 
 Hdf5Dataset Hdf5File::create_appendable_enum(const std::string& path,
-                                             std::span<const std::string> names) {
+                                             std::span<const char* const> names) {
   prepare_hdf5();
   const std::string what = name_of(path);
   const Hdf5Id type = own_hdf5(H5Tenum_create(H5T_NATIVE_UINT8), ErrorKind::internal, what);
   for (std::size_t i = 0; i < names.size(); ++i) {
     const auto value = static_cast<std::uint8_t>(i);
-    hdf5_check(H5Tenum_insert(type.get(), names[i].c_str(), &value), ErrorKind::internal, what);
+    hdf5_check(H5Tenum_insert(type.get(), names[i], &value), ErrorKind::internal, what);
   }
   return create_growing(path, type.get(), {});
 }

@@ -148,7 +148,7 @@ class Hdf5File {
   Hdf5Dataset create_appendable(const std::string& path,
                                 const std::vector<std::uint64_t>& row_shape = {});
   /// uint8 with names for 0, 1, ...; append<std::uint8_t>().
-  Hdf5Dataset create_appendable_enum(const std::string& path, std::span<const std::string> names);
+  Hdf5Dataset create_appendable_enum(const std::string& path, std::span<const char* const> names);
   Hdf5Dataset create_appendable_strings(const std::string& path);
 
  private:

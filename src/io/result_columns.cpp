@@ -15,8 +15,8 @@ namespace {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
-const std::vector<std::string> kStatusNames = {"ok", "error", "cancelled"};
-const std::vector<std::string> kReasonNames = {"stop", "length", "error", "cancelled"};
+constexpr std::array<const char*, 3> kStatusNames = {"ok", "error", "cancelled"};
+constexpr std::array<const char*, 4> kReasonNames = {"stop", "length", "error", "cancelled"};
 
 // A string column holds neither zero bytes nor broken characters.
 std::string storable(std::string_view text) {
