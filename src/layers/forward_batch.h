@@ -18,7 +18,7 @@ using tensor::TensorView;
 
 /// What the layers of one group (same kind of attention) need to find a step's keys and values.
 struct GroupBatch {
-  std::span<const std::int32_t> block_table;   ///< [num_seqs, max_blocks]; -1 = freed, out of sight
+  std::span<const std::int32_t> block_table;  ///< [num_seqs, max_blocks]; -1 = freed, out of sight
   std::int64_t max_blocks = 0;
   std::span<const std::int64_t> slot_mapping;  ///< [num_tokens] block · tokens_per_block + offset
 };
@@ -33,7 +33,8 @@ struct ForwardBatch {
   std::span<const GroupBatch> groups;            ///< by layer group
   std::span<const kernels::KvCache> caches;      ///< by layer of this stage
   std::span<const std::int32_t> logit_rows;      ///< tokens whose logits are wanted, ascending
-  /// Tokens of every rank of the ffn group in this step (attention DP); empty otherwise. The same on all.
+  /// Tokens of every rank of the ffn group in this step (attention DP); empty otherwise. The same
+  /// on all.
   std::span<const std::int32_t> ffn_num_tokens;
 
   std::int64_t num_tokens() const { return static_cast<std::int64_t>(positions.size()); }
@@ -45,19 +46,19 @@ struct ForwardContext {
   ops::Context& ops;
   const comm::ProcessGroups& groups;
   bool attention_dp = false;
-  std::int64_t moe_max_num_tokens = 0;          ///< of one expert exchange
-  std::function<void()> progress;               ///< polls host messages; called after every layer
+  std::int64_t moe_max_num_tokens = 0;  ///< of one expert exchange
+  std::function<void()> progress;       ///< polls host messages; called after every layer
 };
 
 /// Layers with the same kind of attention share a pool and block tables.
 struct LayerGroup {
-  std::int64_t window = 0;                ///< 0: full attention
-  std::vector<int> layers;                ///< layers of this stage, counted from its first
-  std::int64_t num_layers_of_model = 0;   ///< in all stages
+  std::int64_t window = 0;               ///< 0: full attention
+  std::vector<int> layers;               ///< layers of this stage, counted from its first
+  std::int64_t num_layers_of_model = 0;  ///< in all stages
 };
 
-/// What the model's KV cache looks like on this rank. Groups are the same, in the same order, on all
-/// stages, also those without a layer of the group.
+/// What the model's KV cache looks like on this rank. Groups are the same, in the same order, on
+/// all stages, also those without a layer of the group.
 struct KvSpec {
   std::vector<LayerGroup> groups;
   std::int64_t num_kv_heads = 0;  ///< on this rank

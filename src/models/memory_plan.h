@@ -17,7 +17,8 @@ struct MemoryPlan {
   std::int64_t total_bytes() const { return weight_bytes + kv_bytes + workspace_bytes; }
 };
 
-/// KV bytes of one sequence of max_seq_len on a rank of a stage; window groups need their window alone.
+/// KV bytes of one sequence of max_seq_len on a rank of a stage; window groups need their window
+/// alone.
 std::int64_t kv_bytes_per_sequence(const layers::KvSpec& spec, std::int64_t max_seq_len,
                                    std::int64_t max_num_tokens, std::int64_t tokens_per_block,
                                    DType kv_dtype);

@@ -20,13 +20,14 @@ class CausalLm {
   virtual const layers::KvSpec& kv_spec() const = 0;
 
   /// Runs this stage's layers. Collective over tp and ffn groups.
-  ///   hidden_states  [num_tokens, hidden_size] float32 of the stage before; ignored on the first stage
-  ///   returns        the same for the next stage, in the arena
+  ///   hidden_states  [num_tokens, hidden_size] float32 of the stage before; ignored on the first
+  ///   stage returns        the same for the next stage, in the arena
   virtual TensorView forward(layers::ForwardContext& context, const layers::ForwardBatch& batch,
                              const TensorView& hidden_states) = 0;
 
   /// Last stage: final norm and head for batch.logit_rows of what forward() returned.
-  ///   returns  [num_logit_rows, vocab_end - vocab_begin padded] float32 in the arena: this rank's shard
+  ///   returns  [num_logit_rows, vocab_end - vocab_begin padded] float32 in the arena: this rank's
+  ///   shard
   virtual TensorView logits(layers::ForwardContext& context, const layers::ForwardBatch& batch,
                             const TensorView& hidden_states) = 0;
 
@@ -48,8 +49,9 @@ struct BuildOptions {
   std::int64_t max_seq_len = 0;  ///< rows of the rotary table
 };
 
-/// Builds this rank's part of the model and declares its weights to `loader`; the weights are there when
-/// loader.load() has returned. Throws Error(checkpoint) for an unknown architecture (all known named).
+/// Builds this rank's part of the model and declares its weights to `loader`; the weights are there
+/// when loader.load() has returned. Throws Error(checkpoint) for an unknown architecture (all known
+/// named).
 std::unique_ptr<CausalLm> make_model(const checkpoint::ModelConfig& config,
                                      const BuildOptions& options, checkpoint::WeightLoader& loader);
 

@@ -1,0 +1,107 @@
+#include "layers/attention.h"
+
+#include <array>
+#include <cmath>
+
+#include "ops/ops.h"
+
+namespace trireme::layers {
+
+Attention::Attention(checkpoint::WeightLoader& loader, const Options& options, const Shard& shard,
+                     const Rotary& rotary)
+    : options_(options),
+      is_split_(shard.tp_size > 1),
+      heads_(head_shard(options.num_heads, options.num_kv_heads, shard)),
+      rotary_(rotary),
+      qkv_(make_qkv(loader)),
+      output_(loader, options.prefix + "o_proj", options.hidden_size,
+              options.num_heads * options.head_dim, options.output_bias, shard) {
+  const std::string q = options.prefix + "q_norm.weight", k = options.prefix + "k_norm.weight";
+  const std::int64_t head_dim = options.head_dim;
+  if (options.qk_norm == QkNorm::per_head) {
+    q_norm_ = declare_vector(loader, q, head_dim);
+    k_norm_ = declare_vector(loader, k, head_dim);
+  } else if (options.qk_norm == QkNorm::all_heads) {
+    q_norm_ = declare_vector(loader, q, options.num_heads * head_dim,
+                             {0, heads_.heads.begin * head_dim, heads_.heads.end * head_dim});
+    k_norm_ = declare_vector(loader, k, options.num_kv_heads * head_dim,
+                             {0, heads_.kv_heads.begin * head_dim, heads_.kv_heads.end * head_dim});
+  }
+}
+
+ColumnParallelLinear Attention::make_qkv(checkpoint::WeightLoader& loader) const {
+  const std::int64_t dim = options_.head_dim;
+  const auto rows = [dim](const checkpoint::Slice& heads) {
+    return checkpoint::Slice{0, heads.begin * dim, heads.end * dim};
+  };
+  const std::array<ColumnParallelLinear::Projection, 3> projections = {{
+      {options_.prefix + "q_proj", options_.num_heads * dim, rows(heads_.heads)},
+      {options_.prefix + "k_proj", options_.num_kv_heads * dim, rows(heads_.kv_heads)},
+      {options_.prefix + "v_proj", options_.num_kv_heads * dim, rows(heads_.kv_heads)},
+  }};
+  return {loader, options_.hidden_size, options_.qkv_bias, projections};
+}
+
+void Attention::forward(ForwardContext& context, const ForwardBatch& batch, const TensorView& x,
+                        const TensorView& y) const {
+  const std::int64_t q_size = heads_.num_heads * options_.head_dim;
+  const std::int64_t kv_size = heads_.num_kv_heads * options_.head_dim;
+  tensor::Arena& arena = context.ops.arena;
+  const TensorView qkv = arena.take({x.rows(), q_size + 2 * kv_size}, DType::float32);
+  qkv_.forward(context.ops, x, qkv);
+  const TensorView q = qkv.columns(0, q_size);
+  const TensorView k = qkv.columns(q_size, q_size + kv_size);
+  const TensorView v = qkv.columns(q_size + kv_size, q_size + 2 * kv_size);
+  normalize(context, q, k);
+  rotary_.forward(q, heads_.num_heads, batch.positions);
+  rotary_.forward(k, heads_.num_kv_heads, batch.positions);
+
+  const GroupBatch& group = batch.groups[static_cast<std::size_t>(options_.group_idx)];
+  const kernels::KvCache& cache = batch.caches[static_cast<std::size_t>(options_.cache_idx)];
+  ops::append_kv(k, v, group.slot_mapping, cache);
+  const kernels::AttentionBatch sequences{.num_seqs = batch.num_seqs(),
+                                          .q_begin = batch.q_begin.data(),
+                                          .first_position = batch.first_position.data(),
+                                          .block_table = group.block_table.data(),
+                                          .max_blocks = group.max_blocks};
+  const TensorView out = arena.take({x.rows(), q_size}, DType::float32);
+  const float scale = 1.0f / std::sqrt(static_cast<float>(options_.head_dim));
+  ops::attention(q, heads_.num_heads, scale, options_.window, cache, sequences, out);
+  output_.forward(context, out, y);
+}
+
+void Attention::normalize(ForwardContext& context, const TensorView& q, const TensorView& k) const {
+  const auto eps = static_cast<float>(options_.eps);
+  switch (options_.qk_norm) {
+    case QkNorm::none:
+      return;
+    case QkNorm::per_head:
+      ops::rms_norm_heads(q, heads_.num_heads, q_norm_, eps);
+      ops::rms_norm_heads(k, heads_.num_kv_heads, k_norm_, eps);
+      return;
+    case QkNorm::all_heads:
+      if (is_split_) {
+        normalize_over_ranks(context, q, k);
+      } else {
+        ops::rms_norm(q, q_norm_, eps, q);
+        ops::rms_norm(k, k_norm_, eps, k);
+      }
+  }
+}
+
+void Attention::normalize_over_ranks(ForwardContext& context, const TensorView& q,
+                                     const TensorView& k) const {
+  const auto eps = static_cast<float>(options_.eps);
+  const TensorView sums = context.ops.arena.take({2, q.rows()}, DType::float32);
+  const TensorView q_sums(sums.data, DType::float32, {q.rows()});
+  const TensorView k_sums(sums.slice(1, 2).data, DType::float32, {q.rows()});
+  ops::sum_of_squares(q, q_sums);
+  ops::sum_of_squares(k, k_sums);
+  context.groups.tp->all_reduce(sums);
+  ops::scale_by_norm(q, q_sums, options_.num_heads * options_.head_dim, q_norm_, eps);
+  // A KV head that several ranks hold is in the sum as often, and so in the size.
+  ops::scale_by_norm(k, k_sums, options_.num_kv_heads * options_.head_dim * heads_.kv_replicas,
+                     k_norm_, eps);
+}
+
+}  // namespace trireme::layers

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "layers/attention.h"
+#include "layers/lm_head.h"
+#include "layers/mlp.h"
+#include "layers/moe.h"
+#include "layers/rms_norm.h"
+#include "models/model.h"
+
+namespace trireme::models {
+
+/// What sets a family of decoders apart from the others.
+struct DecoderDesign {
+  checkpoint::ModelConfig config;  ///< with the family's defaults for keys that are not given
+  layers::QkNorm qk_norm = layers::QkNorm::none;
+  bool qkv_bias = false;
+  bool output_bias = false;
+  layers::ExpertNames expert_names;
+};
+
+/// Attention, then an MLP or a mixture of experts, each after a norm and added to the hidden
+/// states.
+class DecoderLayer {
+ public:
+  DecoderLayer(checkpoint::WeightLoader& loader, const DecoderDesign& design, int layer,
+               const layers::Attention::Options& attention, const layers::Shard& shard,
+               const layers::Rotary& rotary);
+
+  /// Changes hidden_states [tokens, hidden_size] in place.
+  void forward(layers::ForwardContext& context, const layers::ForwardBatch& batch,
+               comm::ExpertExchange* exchange, const TensorView& hidden_states) const;
+
+ private:
+  layers::RmsNorm attention_norm_;
+  layers::Attention attention_;
+  layers::RmsNorm mlp_norm_;
+  std::optional<layers::GatedMlp> mlp_;
+  std::optional<layers::Moe> moe_;
+};
+
+/// A decoder-only transformer with pre-norms, rotary positions and gated MLPs: the skeleton of all
+/// families here. Weights are named as transformers names them: model.embed_tokens, model.layers.N,
+/// model.norm, lm_head.
+class Decoder : public CausalLm {
+ public:
+  Decoder(const DecoderDesign& design, const BuildOptions& options,
+          checkpoint::WeightLoader& loader);
+
+  const layers::KvSpec& kv_spec() const override { return kv_spec_; }
+  TensorView forward(layers::ForwardContext& context, const layers::ForwardBatch& batch,
+                     const TensorView& hidden_states) override;
+  TensorView logits(layers::ForwardContext& context, const layers::ForwardBatch& batch,
+                    const TensorView& hidden_states) override;
+  VocabShard vocab_shard() const override;
+
+ private:
+  void add_layers(const DecoderDesign& design, checkpoint::WeightLoader& loader);
+  void add_ends(const checkpoint::ModelConfig& config, checkpoint::WeightLoader& loader);
+  comm::ExpertExchange* exchange(const layers::ForwardContext& context);
+
+  BuildOptions options_;
+  layers::Shard shard_;
+  std::int64_t hidden_size_;
+  std::int64_t vocab_size_;
+  layers::KvSpec kv_spec_;
+  layers::Rotary rotary_;
+  std::optional<layers::VocabEmbedding> embedding_;  // first stage; last too if tied
+  std::vector<DecoderLayer> layers_;
+  std::optional<layers::RmsNorm> norm_;  // last stage
+  std::optional<layers::LmHead> head_;   // last stage
+  bool has_experts_ = false;
+  std::unique_ptr<comm::ExpertExchange> exchange_;  // attention DP, from the first step on
+};
+
+}  // namespace trireme::models

@@ -1,0 +1,62 @@
+#include <iterator>
+#include <string_view>
+
+#include "base/error.h"
+#include "checkpoint/config_reader.h"
+#include "models/families.h"
+#include "models/model.h"
+
+namespace trireme::models {
+namespace {
+
+struct Entry {
+  std::string_view architecture;
+  DecoderDesign (*design)(const checkpoint::ModelConfig&);
+};
+
+constexpr Entry kRegistry[] = {
+    {"LlamaForCausalLM", llama},     {"MistralForCausalLM", llama},
+    {"Qwen2ForCausalLM", qwen2},     {"Qwen3ForCausalLM", qwen3},
+    {"MixtralForCausalLM", mixtral}, {"Qwen3MoeForCausalLM", qwen3_moe},
+    {"OlmoeForCausalLM", olmoe},
+};
+
+std::string known_architectures() {
+  std::string names;
+  for (const Entry& entry : kRegistry) names += cat(names.empty() ? "" : ", ", entry.architecture);
+  return names;
+}
+
+}  // namespace
+
+bool is_given(const checkpoint::ModelConfig& config, const char* key) {
+  const auto found = config.raw.find(key);
+  return found != config.raw.end() && !found->is_null();
+}
+
+void refuse_key(const checkpoint::ModelConfig& config, const char* key, const Json& harmless) {
+  if (!is_given(config, key) || config.raw[key] == false || config.raw[key] == harmless) return;
+  fail(ErrorKind::checkpoint,
+       cat(config.model_dir, "/config.json: ", key, " is ", checkpoint::shown(config.raw[key]),
+           ", which is not supported for ", config.architecture));
+}
+
+std::unique_ptr<CausalLm> make_model(const checkpoint::ModelConfig& config,
+                                     const BuildOptions& options,
+                                     checkpoint::WeightLoader& loader) {
+  for (const Entry& entry : kRegistry) {
+    if (entry.architecture != config.architecture) continue;
+    refuse_key(config, "partial_rotary_factor", 1.0);
+    if (config.num_shared_experts > 0) {
+      fail(ErrorKind::checkpoint,
+           cat(config.model_dir, "/config.json: n_shared_experts is ", config.num_shared_experts,
+               ", expected none for ", config.architecture));
+    }
+    return std::make_unique<Decoder>(entry.design(config), options, loader);
+  }
+  fail(ErrorKind::checkpoint,
+       cat(config.model_dir, "/config.json: architectures is \"", config.architecture,
+           "\", expected one of ", known_architectures()));
+}
+
+}  // namespace trireme::models
