@@ -6,7 +6,8 @@
 
 namespace trireme::kernels {
 
-/// One layer's part of a KV pool. Both caches [num_blocks, num_kv_heads, tokens_per_block, head_dim].
+/// One layer's part of a KV pool. Both caches [num_blocks, num_kv_heads, tokens_per_block,
+/// head_dim].
 struct KvCache {
   void* k = nullptr;
   void* v = nullptr;
@@ -18,12 +19,13 @@ struct KvCache {
 };
 
 /// The sequences of a step as attention sees them. Tokens of sequence s are rows
-/// [q_begin[s], q_begin[s + 1]) and stand at positions first_position[s], first_position[s] + 1, ...
+/// [q_begin[s], q_begin[s + 1]) and stand at positions first_position[s], first_position[s] + 1,
+/// ...
 struct AttentionBatch {
   std::int64_t num_seqs = 0;
   const std::int32_t* q_begin = nullptr;         ///< [num_seqs + 1]
   const std::int32_t* first_position = nullptr;  ///< [num_seqs]
-  const std::int32_t* block_table = nullptr;     ///< [num_seqs, max_blocks]; -1 = freed, out of sight
+  const std::int32_t* block_table = nullptr;  ///< [num_seqs, max_blocks]; -1 = freed, out of sight
   std::int64_t max_blocks = 0;
 };
 
@@ -31,16 +33,16 @@ namespace cpu {
 
 /// Stores keys and values of new tokens. slot_mapping[t] = block · tokens_per_block + offset.
 ///   k, v  [num_tokens, num_kv_heads, head_dim] float32, tokens apart by the stride
-void append_kv(const float* k, const float* v, std::int64_t stride, const std::int64_t* slot_mapping,
-               std::int64_t num_tokens, const KvCache& cache);
+void append_kv(const float* k, const float* v, std::int64_t stride,
+               const std::int64_t* slot_mapping, std::int64_t num_tokens, const KvCache& cache);
 
-/// Causal attention over the paged cache, softmax(q·k · scale)·v in float32; a token sees itself, all
-/// before it, and with window > 0 only the last `window` of them (itself included).
+/// Causal attention over the paged cache, softmax(q·k · scale)·v in float32; a token sees itself,
+/// all before it, and with window > 0 only the last `window` of them (itself included).
 ///   q    [num_tokens, num_heads, head_dim] float32, tokens apart by q_stride
 ///   out  [num_tokens, num_heads · head_dim] float32, contiguous
 /// num_heads is a multiple of the cache's num_kv_heads; head h reads KV head h / (quotient).
-/// A sequence's result does not depend on the other sequences or on how its tokens are cut in chunks,
-/// except by rounding.
+/// A sequence's result does not depend on the other sequences or on how its tokens are cut in
+/// chunks, except by rounding.
 void attention(const float* q, std::int64_t q_stride, std::int64_t num_heads, float scale,
                std::int64_t window, const KvCache& cache, const AttentionBatch& batch, float* out);
 

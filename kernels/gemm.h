@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "base/dtype.h"
 
@@ -14,15 +15,16 @@ enum class InstructionSet : std::uint8_t { generic, avx2, avx512_bf16 };
 InstructionSet detect_instruction_set();
 const char* name_of(InstructionSet set);
 
-/// Matrix products against weights in checkpoint layout. Holds the library's primitives, made once per
-/// shape; used by one thread, works with OpenMP's threads.
+/// Matrix products against weights in checkpoint layout. Holds the library's primitives, made once
+/// per shape; used by one thread, works with OpenMP's threads.
 ///
-/// Y[M, N] = X[M, K] · W[N, K]ᵀ (+ bias[N]), sums in float32. Few rows go through dot kernels on the
-/// weights as stored, many through oneDNN or panels (KERNELS.md section 9); which, depends on
+/// Y[M, N] = X[M, K] · W[N, K]ᵀ (+ bias[N]), sums in float32. Few rows go through dot kernels on
+/// the weights as stored, many through oneDNN or panels (KERNELS.md section 9); which, depends on
 /// instruction set, dtype and shape alone.
 class Gemm {
  public:
-  /// `round_to_bf16`: X may be rounded to bfloat16 (dtype bfloat16); else products are exact in float32.
+  /// `round_to_bf16`: X may be rounded to bfloat16 (dtype bfloat16); else products are exact in
+  /// float32.
   Gemm(InstructionSet set, bool round_to_bf16);
   Gemm(Gemm&&) noexcept;
   Gemm& operator=(Gemm&&) noexcept;
@@ -33,12 +35,14 @@ class Gemm {
     std::int64_t x_stride = 0;
     const void* weight = nullptr;  ///< [N, K] contiguous
     DType weight_dtype = DType::bfloat16;
-    const float* bias = nullptr;   ///< [N] or null
+    const float* bias = nullptr;  ///< [N] or null
     float* y = nullptr;
     std::int64_t y_stride = 0;
     std::int64_t m = 0, n = 0, k = 0;
   };
   void run(const Operands& operands);
+  /// Independent products, shared out among the threads together (the experts of a layer).
+  void run_all(std::span<const Operands> products);
 
   InstructionSet instruction_set() const;
 

@@ -1,6 +1,7 @@
 #include "kernels/moe.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "kernels/activation.h"
 #include "ops/check.h"
@@ -72,13 +73,21 @@ Sorted sort_rows(tensor::Arena& arena, const TensorView& x, std::span<const std:
 /// y rows of each expert = x rows of it · weight [num_slots, N, K] of it.
 void linear_by_expert(Context& context, const Sorted& sorted, const TensorView& x,
                       const TensorView& weight, const TensorView& y) {
+  std::vector<cpu::Gemm::Operands> products;
   for (std::int64_t slot = 0; slot < weight.rows(); ++slot) {
     const std::int64_t begin = sorted.expert_begin[slot], end = sorted.expert_begin[slot + 1];
     if (begin == end) continue;
-    TensorView matrix(weight.slice(slot, slot + 1).data, weight.dtype,
-                      {weight.shape[1], weight.shape[2]});
-    linear(context, x.slice(begin, end), matrix, nullptr, y.slice(begin, end));
+    products.push_back({.x = x.slice(begin, end).as<float>(),
+                        .x_stride = x.row_stride,
+                        .weight = weight.slice(slot, slot + 1).data,
+                        .weight_dtype = weight.dtype,
+                        .y = y.slice(begin, end).as<float>(),
+                        .y_stride = y.row_stride,
+                        .m = end - begin,
+                        .n = weight.shape[1],
+                        .k = weight.shape[2]});
   }
+  context.gemm.run_all(products);
 }
 
 }  // namespace
