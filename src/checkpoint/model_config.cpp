@@ -14,10 +14,10 @@ namespace {
 
 // Far above every published model, low enough that products of two stay far from overflow.
 constexpr std::int64_t kMaxLayers = 4096;
-constexpr std::int64_t kMaxExtent = std::int64_t{1} << 24;
+constexpr std::int64_t kMaxExtent = std::int64_t{1} << 22;
 constexpr std::int64_t kMaxHeads = 1 << 16;
 constexpr std::int64_t kMaxHeadDim = 4096;
-constexpr std::int64_t kMaxExperts = 1 << 16;
+constexpr std::int64_t kMaxExperts = 1 << 14;
 constexpr std::int64_t kMaxPositions = std::int64_t{1} << 30;
 
 std::string read_architecture(const ConfigReader& config) {

@@ -96,14 +96,18 @@ tensor::Tensor WeightLoader::allocate(const tensor::Shape& shape, DType dtype) {
   return impl_->mode == Mode::count ? tensor::Tensor() : tensor::Tensor(shape, dtype);
 }
 
+void WeightLoader::check(const std::string& name, const tensor::Shape& expected) const {
+  const StoredTensor& stored = impl_->checkpoint.find(name);
+  if (stored.shape == expected) return;
+  fail(ErrorKind::checkpoint,
+       cat(impl_->checkpoint.model_dir(), ": tensor \"", name, "\" has shape ", stored.shape.text(),
+           ", expected ", expected.text(), " from config.json"));
+}
+
 void WeightLoader::want(const std::string& name, const tensor::Shape& stored_shape,
                         const Slice& slice, const tensor::TensorView& destination) {
+  check(name, stored_shape);
   const StoredTensor& stored = impl_->checkpoint.find(name);
-  if (stored.shape != stored_shape) {
-    fail(ErrorKind::checkpoint,
-         cat(impl_->checkpoint.model_dir(), ": tensor \"", name, "\" has shape ",
-             stored.shape.text(), ", expected ", stored_shape.text(), " from config.json"));
-  }
   const Runs runs = runs_of_slice(stored_shape, slice);
   if (impl_->mode == Mode::count) return;
   TRIREME_CHECK(destination.is_contiguous() && destination.num_elements() == runs.num_elements(),

@@ -35,6 +35,9 @@ class WeightLoader {
   DType dtype_of(const std::string& name) const;
   bool has(const std::string& name) const;
 
+  /// Throws Error(checkpoint) if the tensor is missing or has another shape than `expected`.
+  void check(const std::string& name, const tensor::Shape& expected) const;
+
   /// Memory for a weight; without memory when counting.
   tensor::Tensor allocate(const tensor::Shape& shape, DType dtype);
   /// Bytes that allocate() was asked for.

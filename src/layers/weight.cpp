@@ -5,6 +5,9 @@ namespace {
 
 tensor::Tensor declare(checkpoint::WeightLoader& loader, const tensor::Shape& shape, DType dtype,
                        std::span<const WeightPart> parts) {
+  // Before the memory: a config.json that does not fit the files must not ask for more than they
+  // have.
+  for (const WeightPart& part : parts) loader.check(part.name, part.stored_shape);
   tensor::Tensor weight = loader.allocate(shape, dtype);
   const bool counts = loader.mode() == checkpoint::WeightLoader::Mode::count;
   const std::int64_t columns = shape.ndim() > 1 ? shape[shape.ndim() - 1] : 1;

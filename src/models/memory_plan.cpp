@@ -1,0 +1,167 @@
+#include "models/memory_plan.h"
+
+#include <algorithm>
+#include <string>
+
+#include "base/error.h"
+#include "models/layout_check.h"
+
+namespace trireme::models {
+namespace {
+
+constexpr std::int64_t kLimit = std::int64_t{1} << 60;
+
+std::int64_t saturated_product(std::int64_t a, std::int64_t b) {
+  std::int64_t product = 0;
+  return __builtin_mul_overflow(a, b, &product) ? kLimit : std::min(product, kLimit);
+}
+
+DType kv_dtype(const MemoryInputs& inputs) {
+  const config::RunConfig& config = inputs.config;
+  const std::string& name = config.kv_cache.dtype != "auto" ? config.kv_cache.dtype : config.dtype;
+  return float_dtype_from_name(name).value_or(inputs.model.dtype);
+}
+
+/// Float32 numbers that the largest step keeps beside the hidden states, on one rank.
+std::int64_t workspace_floats(const MemoryInputs& inputs, const layers::KvSpec& spec,
+                              std::int64_t vocab_columns) {
+  const checkpoint::ModelConfig& model = inputs.model;
+  const topology::Sizes& sizes = inputs.sizes;
+  const std::int64_t tp = sizes.attention_dp ? 1 : sizes.tp;
+  const std::int64_t tokens = inputs.config.limits.max_num_tokens;
+  const std::int64_t q_size = model.num_heads / tp * model.head_dim;
+  const std::int64_t kv_size = spec.num_kv_heads * spec.head_dim;
+
+  const std::int64_t attention = saturated_product(tokens, 2 * q_size + 2 * kv_size);
+  const std::int64_t dense = tokens * 3 * (model.intermediate_size / tp);
+  std::int64_t experts = 0;
+  if (model.num_experts > 0) {
+    // Pairs that reach a rank depend on the router: twice an even share is planned for.
+    const std::int64_t routed = sizes.attention_dp ? inputs.config.moe.max_num_tokens : tokens;
+    const std::int64_t all = saturated_product(routed, model.experts_per_token);
+    const std::int64_t pairs =
+        sizes.moe_ep == 1 ? all : std::min(all, 2 * (all / sizes.moe_ep + 1));
+    const std::int64_t buffers = sizes.attention_dp ? 5 : 2;  // sent, received, returned besides
+    experts = saturated_product(pairs, buffers * model.hidden_size +
+                                           3 * (model.moe_intermediate_size / sizes.moe_tp)) +
+              tokens * model.num_experts;
+  }
+  // The hidden states, their norm and a layer's output; with stages one more in each lane.
+  const std::int64_t hidden =
+      saturated_product(tokens, model.hidden_size * (3 + (sizes.pp > 1 ? 2 * sizes.pp : 0)));
+  const bool scores = inputs.config.sampling.prompt_logprobs.value_or(false);
+  const std::int64_t logit_rows = scores ? tokens : inputs.config.limits.max_batch_size;
+  return std::min(hidden + std::max({attention, dense, experts, logit_rows * vocab_columns}),
+                  kLimit / 8);
+}
+
+std::int64_t largest_fitting(const layers::KvSpec& spec, const MemoryInputs& inputs,
+                             std::int64_t kv_bytes, std::int64_t max_seq_len) {
+  std::int64_t fits = 0, too_long = max_seq_len + 1;
+  while (too_long - fits > 1) {
+    const std::int64_t middle = fits + (too_long - fits) / 2;
+    const std::int64_t bytes =
+        kv_bytes_per_sequence(spec, middle, inputs.config.limits.max_num_tokens,
+                              inputs.config.kv_cache.tokens_per_block, kv_dtype(inputs));
+    (bytes <= kv_bytes ? fits : too_long) = middle;
+  }
+  return fits;
+}
+
+std::string in_mib(std::int64_t bytes) { return cat((bytes + (1 << 20) - 1) >> 20, " MiB"); }
+
+}  // namespace
+
+std::int64_t blocks_per_sequence(std::int64_t window, std::int64_t max_seq_len,
+                                 std::int64_t max_num_tokens, std::int64_t tokens_per_block) {
+  const std::int64_t all = (max_seq_len + tokens_per_block - 1) / tokens_per_block;
+  if (window == 0) return all;
+  // A chunk's first token sees window - 1 before it; such a stretch may begin anywhere in a block.
+  const std::int64_t seen = window - 1 + std::min(max_num_tokens, max_seq_len);
+  return std::min(all, (seen + tokens_per_block - 2) / tokens_per_block + 1);
+}
+
+std::int64_t kv_bytes_per_sequence(const layers::KvSpec& spec, std::int64_t max_seq_len,
+                                   std::int64_t max_num_tokens, std::int64_t tokens_per_block,
+                                   DType kv_dtype) {
+  const std::int64_t token_bytes =
+      2 * spec.num_kv_heads * spec.head_dim * static_cast<std::int64_t>(size_of(kv_dtype));
+  std::int64_t sum = 0;
+  for (const layers::LayerGroup& group : spec.groups) {
+    const std::int64_t blocks =
+        blocks_per_sequence(group.window, max_seq_len, max_num_tokens, tokens_per_block);
+    const std::int64_t of_layer = saturated_product(blocks * tokens_per_block, token_bytes);
+    const auto num_layers = static_cast<std::int64_t>(group.layers.size());
+    sum = std::min(sum + saturated_product(of_layer, num_layers), kLimit);
+  }
+  return sum;
+}
+
+MemoryPlan plan_memory(const MemoryInputs& inputs, const topology::Coordinates& coordinates) {
+  const std::vector<std::int64_t>& given = inputs.config.parallel.pipeline_layers;
+  checkpoint::WeightLoader loader(inputs.checkpoint, nullptr,
+                                  checkpoint::WeightLoader::Mode::count);
+  const std::int64_t max_seq_len = max_seq_len_of(inputs.model, inputs.config);
+  const std::unique_ptr<CausalLm> model =
+      make_model(inputs.model,
+                 {.sizes = inputs.sizes,
+                  .coordinates = coordinates,
+                  .layers = topology::layers_of_stage(static_cast<int>(inputs.model.num_layers),
+                                                      inputs.sizes.pp, coordinates.pp,
+                                                      {given.begin(), given.end()}),
+                  .max_seq_len = max_seq_len},
+                 loader);
+  const layers::KvSpec& spec = model->kv_spec();
+
+  MemoryPlan plan;
+  plan.weight_bytes = loader.allocated_bytes();
+  plan.workspace_bytes = workspace_floats(inputs, spec, model->vocab_shard().num_columns) *
+                         std::int64_t{sizeof(float)};
+  plan.kv_bytes = inputs.config.kv_cache.host_memory_bytes;
+  if (inputs.config.device == "cuda" && inputs.device_memory_bytes > 0) {
+    const std::int64_t left = std::max<std::int64_t>(
+        0, inputs.device_memory_bytes - plan.weight_bytes - plan.workspace_bytes);
+    plan.kv_bytes = static_cast<std::int64_t>(inputs.config.kv_cache.free_gpu_memory_fraction *
+                                              static_cast<double>(left));
+  }
+  plan.kv_bytes_per_sequence =
+      kv_bytes_per_sequence(spec, max_seq_len, inputs.config.limits.max_num_tokens,
+                            inputs.config.kv_cache.tokens_per_block, kv_dtype(inputs));
+  plan.largest_seq_len = largest_fitting(spec, inputs, plan.kv_bytes, max_seq_len);
+  return plan;
+}
+
+std::vector<config::Fault> check_memory(const MemoryInputs& inputs) {
+  std::vector<config::Fault> faults;
+  const std::int64_t max_seq_len = max_seq_len_of(inputs.model, inputs.config);
+  const bool on_cuda = inputs.config.device == "cuda";
+  for (int stage = 0; stage < inputs.sizes.pp; ++stage) {
+    // The first rank of a stage holds as much as any other of it.
+    const topology::Coordinates coordinates{.pp = stage};
+    const MemoryPlan plan = plan_memory(inputs, coordinates);
+    const std::string where = inputs.sizes.pp > 1 ? cat(" on stage ", stage) : "";
+    if (plan.largest_seq_len < max_seq_len && (!on_cuda || inputs.device_memory_bytes > 0)) {
+      faults.push_back(
+          {{on_cuda ? "kv_cache_config.free_gpu_memory_fraction"
+                    : "kv_cache_config.host_memory_bytes",
+            "max_seq_len"},
+           cat("max_seq_len is ", max_seq_len, ", expected at most ", plan.largest_seq_len, where,
+               ": a sequence needs ", in_mib(plan.kv_bytes_per_sequence),
+               " of KV memory, and there are ", in_mib(plan.kv_bytes),
+               on_cuda ? " (kv_cache_config.free_gpu_memory_fraction)"
+                       : " (kv_cache_config.host_memory_bytes)")});
+    }
+    if (inputs.device_memory_bytes > 0 && plan.total_bytes() > inputs.device_memory_bytes) {
+      faults.push_back(
+          {{"device_memory"},
+           cat("a rank needs ", in_mib(plan.total_bytes()), where, " (weights ",
+               in_mib(plan.weight_bytes), ", KV ", in_mib(plan.kv_bytes), ", workspace ",
+               in_mib(plan.workspace_bytes), "), expected at most its memory of ",
+               in_mib(inputs.device_memory_bytes),
+               ": use more ranks or a smaller max_num_tokens")});
+    }
+  }
+  return faults;
+}
+
+}  // namespace trireme::models
