@@ -30,7 +30,7 @@ std::string placeholder(const Key& key) {
   RunConfig unused;
   const Slot slot = key.slot(unused);
   if (std::holds_alternative<bool*>(slot)) return "";
-  if (std::holds_alternative<std::optional<bool>*>(slot)) return "BOOL";
+  if (std::holds_alternative<std::optional<bool>*>(slot)) return "";
   if (std::holds_alternative<std::vector<std::int64_t>*>(slot)) return "LIST";
   if (std::holds_alternative<double*>(slot) ||
       std::holds_alternative<std::optional<double>*>(slot)) {
@@ -44,7 +44,10 @@ std::string placeholder(const Key& key) {
 std::string help_of(const Key& key) {
   std::string help = key.doc;
   if (!key.expected.choices.empty()) help += cat(": ", key.expected.text);
-  return key.default_text.empty() ? help : cat(help, " (default ", key.default_text, ")");
+  const bool is_switch = placeholder(key).empty() && !is_nested(key);
+  if (key.default_text.empty() || (is_switch && key.default_text == "false")) return help;
+  if (!is_switch) return cat(help, " (default ", key.default_text, ")");
+  return cat(help, " (default; --", dashed(key.name), "=false turns it off)");
 }
 
 std::vector<Flag> own_flags(RunCommand command) {

@@ -20,7 +20,7 @@ class Validator {
       : config_(config), surroundings_(surroundings) {}
 
   std::vector<Fault> run() {
-    single_values();
+    single_values([](const Key&) { return true; });
     context_parallelism();
     world_size();
     expert_sizes();
@@ -28,6 +28,12 @@ class Validator {
     step_limits();
     devices();
     load_balancer();
+    sampling();
+    return std::move(faults_);
+  }
+
+  std::vector<Fault> run_sampling() {
+    single_values([](const Key& key) { return key.topic == Topic::sampling; });
     sampling();
     return std::move(faults_);
   }
@@ -50,8 +56,9 @@ class Validator {
   }
 
   /// Rules 2, 10 (cp_type), 12, 13 (names), 15: each value by itself.
-  void single_values() {
+  void single_values(bool (*is_asked)(const Key&)) {
     for (const Key& key : keys()) {
+      if (!is_asked(key)) continue;
       if (std::optional<std::string> wrong = complaint(key, config_)) {
         faults_.push_back({{key.name}, *wrong});
         bad_.insert(key.name);
@@ -162,7 +169,7 @@ class Validator {
   }
 
   const RunConfig& config_;
-  const Surroundings& surroundings_;
+  const Surroundings surroundings_;
   std::set<std::string> bad_;
   std::vector<Fault> faults_;
 };
@@ -176,7 +183,7 @@ std::vector<Fault> validate(const RunConfig& config, const Surroundings& surroun
 std::vector<Fault> sampling_faults(const SamplingDefaults& sampling) {
   RunConfig config;
   config.sampling = sampling;
-  return validate(config, {});
+  return Validator(config, {}).run_sampling();
 }
 
 void require_valid(const Loaded& loaded, const Surroundings& surroundings) {

@@ -168,19 +168,20 @@ std::string expectation(const Key& key, const YamlNode& node, const Slot& slot) 
   return key.expected.text + (is_text && looks_like_number ? " (text, in quotes)" : "");
 }
 
-RunConfig& writable(const RunConfig& config, RunConfig& copy) { return copy = config; }
+/// The place of a value that is only read.
+Slot slot_of(const Key& key, const RunConfig& config) {
+  return key.slot(const_cast<RunConfig&>(config));
+}
 
 bool is_unset(const Key& key, const RunConfig& config) {
-  RunConfig copy;
-  RunConfig defaults;
-  const Slot slot = key.slot(writable(config, copy));
-  const Slot default_slot = key.slot(defaults);
+  static const RunConfig defaults;
+  const Slot default_slot = slot_of(key, defaults);
   return !key.unset_word.empty() &&
          std::visit(
              [&default_slot](auto* value) {
                return *value == *std::get<std::remove_cvref_t<decltype(value)>>(default_slot);
              },
-             slot);
+             slot_of(key, config));
 }
 
 template <typename T>
@@ -215,10 +216,9 @@ std::optional<std::string> assign(const Key& key, const YamlNode& value, RunConf
 }
 
 std::optional<std::string> complaint(const Key& key, const RunConfig& config) {
-  RunConfig copy;
   const bool good = is_unset(key, config) ||
                     std::visit([&key](auto* value) { return allowed(key.expected, *value); },
-                               key.slot(writable(config, copy)));
+                               slot_of(key, config));
   if (good) return std::nullopt;
   return cat(key.name, " is ", value_text(key, config), ", expected ", key.expected.text);
 }
@@ -227,8 +227,7 @@ Json value_json(const Key& key, const RunConfig& config) {
   if (is_unset(key, config)) {
     return key.unset_word == "false" ? Json(false) : Json(key.unset_word);
   }
-  RunConfig copy;
-  return std::visit([](auto* value) { return json_of(*value); }, key.slot(writable(config, copy)));
+  return std::visit([](auto* value) { return json_of(*value); }, slot_of(key, config));
 }
 
 std::string value_text(const Key& key, const RunConfig& config) {

@@ -42,7 +42,8 @@ TEST(RunCommandLine, HasAFlagForEveryTopLevelKey) {
     std::string flag = "--" + key.name;
     std::replace(flag.begin(), flag.end(), '_', '-');
     RunConfig unused;
-    const bool is_switch = std::holds_alternative<bool*>(key.slot(unused));
+    const bool is_switch = std::holds_alternative<bool*>(key.slot(unused)) ||
+                           std::holds_alternative<std::optional<bool>*>(key.slot(unused));
 
     const RunCommandLine line = run_line(is_switch ? Words{flag} : Words{flag, "1"});
 
