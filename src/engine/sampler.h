@@ -5,55 +5,67 @@
 #include <vector>
 
 #include "comm/communicator.h"
+#include "engine/row_logits.h"
+#include "engine/sample_row.h"
 #include "engine/sampling_params.h"
+#include "engine/shard_part.h"
 #include "models/model.h"
 #include "tensor/tensor.h"
 
 namespace trireme::engine {
 
-/// One row of logits to draw a token from. Spans stay valid during the call.
-struct SampleRow {
-  std::int64_t logits_row = 0;
-  const SamplingParams* params = nullptr;
-  std::uint64_t key = 0;                      ///< noise_key of the sequence
-  std::int64_t position = 0;                  ///< of the token being drawn
-  std::span<const std::int32_t> prompt;       ///< for penalties; empty if there are none
-  std::span<const std::int32_t> generated;    ///< likewise
-  std::span<const std::int32_t> banned;       ///< ids at −inf (fewer than min_tokens are generated)
-};
-
-/// What was drawn. top_* hold min(params->logprobs, vocabulary) entries, value descending, id ascending.
-struct SampledToken {
-  std::int32_t token = -1;  ///< -1: no logit of the row was finite
-  float logprob = 0;        ///< of the model's own distribution, before penalties and temperature
-  std::vector<std::int32_t> top_ids;
-  std::vector<float> top_logprobs;
-};
-
-/// A position whose next token is known: prompt scoring.
-struct ScoreRow {
-  std::int64_t logits_row = 0;
-  std::int32_t target = 0;
-};
-
-/// Draws by the definition of DESIGN section 5 over logits that are spread over the vocabulary's shards.
-/// All calls are collective over `group` (the tp group; one rank alone holds everything) with the same
-/// rows; every rank gets the same result, bit for bit.
+/// Draws by the definition of DESIGN section 5 over logits that are spread over the vocabulary's
+/// shards. All calls are collective over `group` (the tp group; one rank alone holds everything)
+/// with the same rows; every rank gets the same result, bit for bit. A call costs one small
+/// all_gather (a bounded number of rows each), and some more only where top_p or a large top_k
+/// keeps so many candidates that whole rows must be brought together. One rank alone does not
+/// communicate.
 class Sampler {
  public:
   Sampler(const models::CausalLm::VocabShard& shard, std::int64_t vocab_size,
           comm::Communicator& group);
 
   /// logits [rows, shard.num_columns] float32; not changed.
-  std::vector<SampledToken> sample(const tensor::TensorView& logits, std::span<const SampleRow> rows);
+  std::vector<SampledToken> sample(const tensor::TensorView& logits,
+                                   std::span<const SampleRow> rows);
 
-  /// Log-probability of each row's target.
+  /// Log-probability of each row's target. NaN: every logit of the row is −inf or NaN.
   std::vector<float> score(const tensor::TensorView& logits, std::span<const ScoreRow> rows);
 
  private:
+  /// Collective, once: which rank holds which ids.
+  void learn_shards();
+  void check_logits(const tensor::TensorView& logits) const;
+  std::span<const float> logits_of(const tensor::TensorView& logits, std::int64_t row) const;
+  /// The ranks' words of equal number, one after the other.
+  std::span<const std::int32_t> gather(std::span<std::int32_t> words);
+
+  /// Rows whose parts are gathered together.
+  void sample_together(const tensor::TensorView& logits, std::span<const SampleRow> rows,
+                       std::span<const PartForm> forms, std::span<SampledToken> sampled);
+  /// Rows that no list decides, in slices of bounded memory. Each rank brings some of them
+  /// together.
+  struct WholeRow {
+    const SampleRow* row;
+    RowOutcome outcome;
+    SampledToken* sampled;
+  };
+  void sample_whole_rows(const tensor::TensorView& logits, std::span<WholeRow> rows);
+  std::vector<std::int32_t> draw_whole_rows(const tensor::TensorView& logits,
+                                            std::span<const WholeRow> rows);
+  std::vector<std::int32_t> draw_exchanged(const tensor::TensorView& logits,
+                                           std::span<const WholeRow> rows);
+  /// The model's logit of each row's token, wherever it lies.
+  std::vector<float> logits_of_tokens(const tensor::TensorView& logits,
+                                      std::span<const WholeRow> rows,
+                                      std::span<const std::int32_t> tokens);
+
   models::CausalLm::VocabShard shard_;
   std::int64_t vocab_size_;
   comm::Communicator& group_;
+  std::vector<std::int64_t> shard_begin_;  ///< [ranks + 1]; empty until learned
+  std::vector<RowScratch> scratch_;        ///< by thread
+  std::vector<std::int32_t> words_, gathered_;
 };
 
 }  // namespace trireme::engine
