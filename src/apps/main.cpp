@@ -1,0 +1,82 @@
+#include <algorithm>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "apps/commands.h"
+#include "base/error.h"
+#include "base/nearest.h"
+#include "job/agreement.h"
+#include "job/signals.h"
+
+namespace {
+
+using namespace trireme;
+
+struct Command {
+  const char* name;
+  const char* summary;
+  int (*run)(const std::vector<std::string>&);
+};
+
+constexpr Command kCommands[] = {
+    {"run", "runs a prompt file through a model, under mpirun or srun: the job", apps::run_command},
+    {"plan", "checks a run without starting it: layout, memory, disk", apps::plan_command},
+    {"prompts", "makes and shows prompt files", apps::prompts_command},
+    {"results", "shows, exports and rescues result files", apps::results_command},
+};
+
+std::string usage() {
+  std::string text =
+      "trireme runs batches of prompts through large language models as one MPI job.\n\n"
+      "usage: trireme COMMAND [arguments]\n       trireme COMMAND --help\n       trireme "
+      "--version\n\n";
+  for (const Command& command : kCommands) {
+    text += cat("  ", command.name, std::string(10 - std::string(command.name).size(), ' '),
+                command.summary, "\n");
+  }
+  text +=
+      "\nexample: mpirun -n 4 trireme run --config configs/tiny_cpu.yaml --prompts p.h5 --output "
+      "r.h5\n";
+  return text;
+}
+
+int dispatch(const std::vector<std::string>& arguments) {
+  if (arguments.empty()) {
+    std::cerr << usage();
+    return exit_code(ErrorKind::usage);
+  }
+  const std::string& name = arguments[0];
+  if (name == "--help" || name == "-h" || name == "help") {
+    std::cout << usage();
+    return 0;
+  }
+  if (name == "--version") {
+    const job::BuildInfo build = apps::build_info();
+    std::cout << "trireme " << build.version << " (" << build.git << ")\n";
+    return 0;
+  }
+  std::vector<std::string> names;
+  for (const Command& command : kCommands) {
+    if (name == command.name) return command.run({arguments.begin() + 1, arguments.end()});
+    names.emplace_back(command.name);
+  }
+  const std::string nearest = nearest_name(name, names);
+  fail(ErrorKind::usage, cat("unknown command '", name, "'",
+                             nearest.empty() ? "" : cat("; did you mean '", nearest, "'?"),
+                             " (trireme --help lists them)"));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  // First of all: SIGUSR1 would kill a rank that is still starting.
+  job::install_stop_signals();
+  try {
+    return dispatch({argv + 1, argv + argc});
+  } catch (...) {
+    const job::Failure failure = job::describe(std::current_exception());
+    std::cerr << "trireme: " << failure.message << "\n";
+    return failure.exit_code;
+  }
+}

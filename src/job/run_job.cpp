@@ -1,0 +1,440 @@
+#include "job/run_job.h"
+
+#include <omp.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <random>
+#include <set>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "config/dump_config.h"
+#include "engine/engine.h"
+#include "io/disk_space.h"
+#include "io/result_writer.h"
+#include "io/run_directory.h"
+#include "job/agreement.h"
+#include "job/claims.h"
+#include "job/progress.h"
+#include "job/prompt_preparer.h"
+#include "job/report.h"
+#include "job/result_journal.h"
+#include "job/run_files.h"
+#include "job/signals.h"
+#include "models/layout_check.h"
+#include "topology/topology_table.h"
+
+namespace trireme::job {
+namespace {
+
+std::string random_word() {
+  std::random_device device;
+  const std::uint64_t value = (static_cast<std::uint64_t>(device()) << 32) | device();
+  return cat(std::hex, value);
+}
+
+std::string host_name() {
+  char name[256] = {};
+  ::gethostname(name, sizeof(name) - 1);
+  return name;
+}
+
+}  // namespace
+
+/// The stages of a run in order; members die in reverse order of their making.
+class RunJob {
+ public:
+  RunJob(const config::RunConfig& config, const topology::Topology& topology,
+         const comm::MpiComm& world, const comm::MpiComm& node, const Log& log,
+         const BuildInfo& build)
+      : config_(config),
+        topology_(topology),
+        world_(world),
+        node_(node),
+        log_(log),
+        build_(build),
+        rank_(world.rank()),
+        is_leader_(topology.is_leader(rank_)) {}
+
+  int run();
+
+ private:
+  void agree_on_machine();
+  void open_files();
+  void create_outputs();
+  void load_model();
+  void make_engine();
+  bool work();
+  void wait_for_others();
+  int close(bool is_complete);
+
+  std::vector<int> leaders() const;
+  engine::EngineOptions engine_options() const;
+  Json result_attributes() const;
+  GroupProgress group_progress(const engine::EngineStats& stats) const;
+  void on_step(const engine::EngineStats& stats);
+  std::string run_dir() const {
+    return config_.paths.run_dir.empty() ? config_.paths.output + ".run" : config_.paths.run_dir;
+  }
+
+  const config::RunConfig& config_;
+  const topology::Topology& topology_;
+  const comm::MpiComm& world_;
+  const comm::MpiComm& node_;
+  const Log& log_;
+  const BuildInfo& build_;
+  const int rank_;
+  const bool is_leader_;
+
+  double start_s_ = monotonic_seconds();
+  std::int64_t unix_time_ = 0;
+  std::string run_id_;
+  kernels::cpu::InstructionSet instruction_set_ = kernels::cpu::InstructionSet::generic;
+  int num_threads_ = 1;
+  std::int64_t max_seq_len_ = 0;
+  RunTimes times_;
+
+  std::optional<RunFiles> files_;
+  std::optional<io::RunDirectory> run_directory_;
+  comm::ProcessGroups groups_;
+  std::unique_ptr<ops::Context> ops_;
+  std::unique_ptr<layers::ForwardContext> context_;
+  std::unique_ptr<models::CausalLm> model_;
+  std::unique_ptr<ClaimChannel> claims_;
+  std::unique_ptr<PromptSource> source_;
+  std::unique_ptr<ResultJournal> journal_;
+  std::unique_ptr<engine::Engine> engine_;
+  std::unique_ptr<Progress> progress_;
+  double last_report_s_ = 0;
+};
+
+std::vector<int> RunJob::leaders() const {
+  std::vector<int> ranks;
+  for (int rank = 0; rank < world_.size(); ++rank) {
+    if (topology_.is_leader(rank)) ranks.push_back(rank);
+  }
+  return ranks;
+}
+
+// What changes bits and is chosen per machine must be the same everywhere.
+void RunJob::agree_on_machine() {
+  const auto own = kernels::cpu::detect_instruction_set();
+  instruction_set_ =
+      static_cast<kernels::cpu::InstructionSet>(world_.min(static_cast<std::int64_t>(own)));
+  num_threads_ = static_cast<int>(world_.min(config_.limits.threads_per_rank));
+  ::omp_set_num_threads(num_threads_);
+  run_id_ = world_.broadcast(random_word(), 0);
+  unix_time_ = std::stoll(world_.broadcast(std::to_string(creation_time()), 0));
+  const std::vector<std::string> hosts = world_.all_gather(host_name());
+  log_.info(cat("trireme ", build_.version, " (", build_.git, "), ", world_.size(),
+                world_.size() == 1 ? " rank on " : " ranks on ",
+                std::set<std::string>(hosts.begin(), hosts.end()).size(), " node(s), ",
+                num_threads_, " thread(s) a rank, ", kernels::cpu::name_of(instruction_set_)));
+  log_.info(topology::topology_table(topology_, hosts));
+}
+
+void RunJob::open_files() {
+  together(world_, log_, [&] {
+    files_.emplace(open_run_files(config_, is_leader_));
+    for (const std::string& warning : files_->warnings) {
+      if (rank_ == 0) log_.warning(warning);
+    }
+    max_seq_len_ =
+        config_.limits.max_seq_len > 0 ? config_.limits.max_seq_len : files_->model.max_positions;
+    config::require_none(models::check_layout(files_->model, config_, topology_.sizes()));
+  });
+}
+
+void RunJob::create_outputs() {
+  // Rank 0 alone creates; the word it leaves proves to the others that they see the same files.
+  const std::string nonce = world_.broadcast(random_word(), 0);
+  together(world_, log_, [&] {
+    if (rank_ != 0) return;
+    namespace fs = std::filesystem;
+    const SamplingBase& sampling = files_->sampling;
+    io::check_disk_space(
+        config_.paths.output,
+        io::disk_space_needed({.num_rows = files_->num_prompts * sampling.num_samples,
+                               .tokens_per_row = std::min(sampling.params.max_tokens, max_seq_len_),
+                               .logprobs = sampling.params.logprobs >= 0,
+                               .top_k = std::max(sampling.params.logprobs, 0)}));
+    if (config_.paths.overwrite) {
+      fs::remove(config_.paths.output);
+      if (fs::exists(run_dir())) io::RunDirectory::open(run_dir()).remove();
+    } else if (fs::exists(config_.paths.output)) {
+      fail(ErrorKind::output, cat(config_.paths.output,
+                                  " is there already; name another --output, or give --overwrite"));
+    }
+    run_directory_.emplace(io::RunDirectory::create(run_dir()));
+    run_directory_->write_manifest(
+        {.parts = identity_of(config_, *files_), .attributes = result_attributes()});
+    run_directory_->write_nonce(nonce);
+  });
+  together(world_, log_, [&] {
+    if (rank_ != 0) run_directory_.emplace(io::RunDirectory::open(run_dir()));
+    const std::string seen = run_directory_->read_nonce();
+    if (seen != nonce) {
+      fail(ErrorKind::output,
+           cat(run_dir(), " is another directory on ", host_name(),
+               " than on rank 0's node; put --run-dir on a file system that all nodes share"));
+    }
+    if (is_leader_) {
+      journal_ = std::make_unique<ResultJournal>(
+          io::JournalWriter::create(run_dir(), {.epoch = 0, .rank = rank_, .sequence = 0}), rank_,
+          start_s_);
+    }
+  });
+}
+
+Json RunJob::result_attributes() const {
+  const topology::Sizes& sizes = topology_.sizes();
+  Json attributes = Json::object();
+  attributes["software"] = "trireme";
+  attributes["software_version"] = build_.version;
+  attributes["git"] = build_.git;
+  attributes["created_unix"] = unix_time_;
+  attributes["run_id"] = run_id_;
+  attributes["model"] = config_.paths.model;
+  attributes["architecture"] = files_->model.architecture;
+  attributes["prompts"] = config_.paths.prompts;
+  for (const auto& [name, value] : identity_of(config_, *files_)) {
+    if (name != "schema" && name != "limit" && name != "sampling")
+      attributes[name + "_hash"] = value;
+  }
+  attributes["config"] =
+      config::dump_config(config_).dump(-1, ' ', true, Json::error_handler_t::replace);
+  attributes["layout"] =
+      cat("dp", sizes.dp, " pp", sizes.pp, " cp", sizes.cp, " tp", sizes.tp, " moe_tp",
+          sizes.moe_tp, " moe_ep", sizes.moe_ep, sizes.attention_dp ? " attention_dp" : "");
+  attributes["instruction_set"] = kernels::cpu::name_of(instruction_set_);
+  attributes["threads_per_rank"] = num_threads_;
+  return attributes;
+}
+
+void RunJob::load_model() {
+  const double begin = monotonic_seconds();
+  together(world_, log_, [&] {
+    groups_ = comm::make_process_groups(world_.duplicate(), topology_, config_.comm);
+  });
+  const bool is_bf16 = config_.dtype == "bfloat16";
+  ops_ = std::make_unique<ops::Context>(instruction_set_, is_bf16);
+  context_ = std::make_unique<layers::ForwardContext>(
+      layers::ForwardContext{.ops = *ops_,
+                             .groups = groups_,
+                             .attention_dp = topology_.sizes().attention_dp,
+                             .moe_max_num_tokens = config_.moe.max_num_tokens,
+                             .progress = {}});
+  const topology::Coordinates at = topology_.coordinates(rank_);
+  const std::vector<int> stage_layers(config_.parallel.pipeline_layers.begin(),
+                                      config_.parallel.pipeline_layers.end());
+  checkpoint::WeightLoader loader(files_->checkpoint, &node_);
+  together(world_, log_, [&] {
+    model_ = models::make_model(
+        files_->model,
+        {.sizes = topology_.sizes(),
+         .coordinates = at,
+         .layers = topology::layers_of_stage(static_cast<int>(files_->model.num_layers),
+                                             topology_.sizes().pp, at.pp, stage_layers),
+         .max_seq_len = max_seq_len_},
+        loader);
+  });
+  checkpoint::WeightLoader::Summary summary;
+  together(world_, log_, [&] { summary = loader.load(); });
+  const std::int64_t read = node_.sum(summary.bytes_read);
+  times_.load_s = monotonic_seconds() - begin;
+  log_.info(cat("weights: read ", bytes_text(static_cast<double>(read)),
+                " on this node (files: ", bytes_text(static_cast<double>(summary.file_bytes)),
+                "), kept ", bytes_text(static_cast<double>(summary.bytes_kept)), " on rank 0, ",
+                duration_text(times_.load_s)));
+}
+
+engine::EngineOptions RunJob::engine_options() const {
+  engine::EngineOptions options;
+  options.limits = {.num_lanes = topology_.sizes().pp,
+                    .max_batch_size = config_.limits.max_batch_size,
+                    .max_num_tokens = config_.limits.max_num_tokens,
+                    .enable_chunked_prefill = config_.limits.enable_chunked_prefill};
+  options.kv = {.memory_bytes = config_.kv_cache.host_memory_bytes,
+                .tokens_per_block = config_.kv_cache.tokens_per_block,
+                .dtype = DType::float32,
+                .max_seq_len = max_seq_len_,
+                .max_num_tokens = config_.limits.max_num_tokens};
+  const std::string& kv_dtype =
+      config_.kv_cache.dtype == "auto" ? config_.dtype : config_.kv_cache.dtype;
+  options.kv.dtype = float_dtype_from_name(kv_dtype).value_or(DType::float32);
+  options.enable_block_reuse = config_.kv_cache.enable_block_reuse;
+  options.plan_ahead = config_.limits.plan_ahead;
+  options.reuse_seed = std::hash<std::string>()(run_id_);
+  return options;
+}
+
+void RunJob::make_engine() {
+  std::unique_ptr<ClaimQueue> queue;
+  if (rank_ == 0) {
+    ClaimPolicy policy;
+    policy.num_rows = files_->num_prompts;
+    policy.num_groups = topology_.num_sequence_groups();
+    policy.max_rows = 2 * config_.limits.max_batch_size;
+    policy.work_of = [this](std::int64_t begin, std::int64_t end) {
+      return files_->prompts->with([&](io::PromptReader& reader) {
+        std::vector<std::int64_t> work = reader.lengths(begin, end);
+        const std::vector<std::int64_t> outputs = reader.allowed_outputs(begin, end);
+        for (std::size_t i = 0; i < work.size(); ++i) {
+          work[i] += outputs[i] >= 0 ? outputs[i] : files_->sampling.params.max_tokens;
+        }
+        return work;
+      });
+    };
+    queue = std::make_unique<ClaimQueue>(std::move(policy));
+    progress_ = std::make_unique<Progress>(log_, files_->num_prompts, config_.progress_interval_s);
+  }
+  claims_ = std::make_unique<ClaimChannel>(groups_.claims, leaders(), std::move(queue));
+  together(world_, log_, [&] {
+    engine::EngineParts parts{
+        .topology = topology_,
+        .rank = rank_,
+        .groups = groups_,
+        .model = *model_,
+        .context = *context_,
+        .hidden_size = files_->model.hidden_size,
+        .vocab_size = files_->model.vocab_size,
+        .rules = {.tokenizer = files_->tokenizer ? &*files_->tokenizer : nullptr,
+                  .eos_token_ids = files_->model.eos_token_ids,
+                  .max_seq_len = max_seq_len_},
+        .sink = journal_.get(),
+        .poll = {},
+        .stop_requested = {},
+        .on_step = {}};
+    if (is_leader_) {
+      const int num_tokenizers = std::max(1, static_cast<int>(config_.limits.tokenizer_threads));
+      source_ = std::make_unique<PromptSource>(
+          *files_->prompts, *claims_, make_request_maker(*files_, config_.paths.model, unix_time_),
+          num_tokenizers);
+      parts.source = source_.get();
+      parts.poll = [this] {
+        claims_->poll();
+        if (stop_signal_received()) claims_->request_stop();
+      };
+      parts.stop_requested = [this] { return claims_->stop_requested(); };
+      parts.on_step = [this](const engine::EngineStats& stats) { on_step(stats); };
+    }
+    engine_ = std::make_unique<engine::Engine>(engine_options(), std::move(parts));
+  });
+  log_.info(cat("KV memory: ", bytes_text(static_cast<double>(engine_->kv_cache().size_bytes())),
+                " a rank, room for ", static_cast<std::int64_t>(engine_->kv_sequences()),
+                " sequence(s) of ", max_seq_len_, " tokens"));
+}
+
+GroupProgress RunJob::group_progress(const engine::EngineStats& stats) const {
+  return {.prompts_done = journal_->num_prompts(),
+          .rows_done = journal_->num_rows(),
+          .rows_failed = journal_->num_failed(),
+          .prompt_tokens = stats.prompt_tokens,
+          .output_tokens = stats.output_tokens,
+          .num_running = stats.num_running,
+          .num_waiting = stats.num_waiting,
+          .num_preemptions = stats.num_preemptions,
+          .reused_tokens = stats.reused_tokens,
+          .kv_use = stats.kv_use};
+}
+
+void RunJob::on_step(const engine::EngineStats& stats) {
+  const double now = monotonic_seconds();
+  if (now - last_report_s_ >= 0.25) {
+    last_report_s_ = now;
+    claims_->report(group_progress(stats));
+  }
+  if (progress_) progress_->update(claims_->progress());
+}
+
+bool RunJob::work() {
+  const double begin = monotonic_seconds();
+  bool is_complete = false;
+  try {
+    is_complete = engine_->run();
+    if (is_leader_) {
+      claims_->report(group_progress(engine_->stats()));
+      journal_->close();
+    }
+  } catch (...) {
+    // No agreement is possible any more: what is finished is saved, then everybody ends.
+    const Failure failure = describe(std::current_exception());
+    if (progress_) progress_->finish();
+    if (journal_) journal_->drain_for(1.0);
+    log_.error(cat(failure.message, "\nfinished rows are kept in ", run_dir(),
+                   "; `trireme results merge ", run_dir(), " OUT.h5` makes a result file of them"));
+    world_.abort(failure.exit_code);
+  }
+  times_.work_s = monotonic_seconds() - begin;
+  return is_complete;
+}
+
+// Rank 0 goes on answering claims until every rank is here; nobody spins meanwhile.
+void RunJob::wait_for_others() {
+  if (is_leader_) claims_->finish();
+  comm::HostRequest barrier = world_.begin_barrier();
+  barrier.wait([this] {
+    claims_->poll();
+    if (progress_) progress_->update(claims_->progress());
+    ::usleep(200);
+  });
+  claims_->poll();
+  if (progress_) progress_->finish();
+}
+
+int RunJob::close(bool is_complete) {
+  source_.reset();
+  const bool all_complete = world_.min(is_complete ? 1 : 0) == 1;
+  const GroupProgress total = total_of(claims_->progress());  // of rank 0; the others know nothing
+  if (rank_ == 0 && !all_complete) {
+    log_.info(cat("stopped: ", grouped(total.rows_done), " finished rows are in ", run_dir(),
+                  "; `trireme results merge ", run_dir(), " OUT.h5` makes a result file of them"));
+  }
+  int code = all_complete ? 0 : kExitStopped;
+  if (all_complete) {
+    together(world_, log_, [&] {
+      if (rank_ != 0) return;
+      const double begin = monotonic_seconds();
+      const io::MergeReport merged =
+          io::merge_results(*run_directory_, {.output = config_.paths.output,
+                                              .overwrite = config_.paths.overwrite,
+                                              .complete = true,
+                                              .attributes = result_attributes()});
+      times_.merge_s = monotonic_seconds() - begin;
+      for (const std::string& warning : merged.warnings) log_.warning(warning);
+      if (!config_.paths.keep_run_directory) run_directory_->remove();
+      times_.total_s = monotonic_seconds() - start_s_;
+      log_.info(report_text({.merged = merged,
+                             .total = total,
+                             .stats = engine_->stats(),
+                             .times = times_,
+                             .output = config_.paths.output}));
+      if (merged.num_error > 0 && config_.strict) code = 10;
+    });
+    code = std::stoi(world_.broadcast(std::to_string(code), 0));
+  }
+  return code;
+}
+
+int RunJob::run() {
+  agree_on_machine();
+  open_files();
+  create_outputs();
+  load_model();
+  make_engine();
+  const bool is_complete = work();
+  wait_for_others();
+  return close(is_complete);
+}
+
+int run_job(const config::RunConfig& config, const topology::Topology& topology,
+            const comm::MpiComm& world, const comm::MpiComm& node, const Log& log,
+            const BuildInfo& build) {
+  RunJob job(config, topology, world, node, log, build);
+  return job.run();
+}
+
+}  // namespace trireme::job

@@ -1,0 +1,15 @@
+#pragma once
+
+#include <string>
+
+namespace trireme::job {
+
+/// Makes SIGINT, SIGTERM and SIGUSR1 ask for a clean stop; a second SIGINT ends the process at
+/// once. First call of main, before MPI: the default action of SIGUSR1 would kill a rank that still
+/// loads weights.
+void install_stop_signals();
+
+/// Whether such a signal has come.
+bool stop_signal_received();
+
+}  // namespace trireme::job
