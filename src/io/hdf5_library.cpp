@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string_view>
 #include <type_traits>
 #include <vector>
 
@@ -11,9 +12,20 @@ static_assert(std::is_same_v<hid_t, std::int64_t>, "HDF5 1.10 or later is needed
 
 namespace {
 
+// Of "file write failed: time = ..., errno = 28, error message = 'No space left on device', ..."
+// the words that help.
+std::string essence_of(std::string_view description) {
+  constexpr std::string_view kMarker = "error message = '";
+  const std::size_t marker = description.find(kMarker);
+  const std::size_t colon = description.find(':');
+  if (marker == std::string_view::npos || colon > marker) return std::string(description);
+  const std::string_view message = description.substr(marker + kMarker.size());
+  return cat(description.substr(0, colon), ": ", message.substr(0, message.find('\'')));
+}
+
 herr_t collect_description(unsigned, const H5E_error2_t* error, void* into) noexcept {
   try {
-    static_cast<std::vector<std::string>*>(into)->emplace_back(error->desc);
+    static_cast<std::vector<std::string>*>(into)->push_back(essence_of(error->desc));
   } catch (...) {
     return -1;
   }
@@ -25,10 +37,13 @@ herr_t collect_description(unsigned, const H5E_error2_t* error, void* into) noex
 void Hdf5IdTraits::destroy(type id) noexcept { H5Idec_ref(id); }
 
 void prepare_hdf5() {
+  // Files are closed by their owners. At exit the library would try once more to write what did not
+  // fit on a full disk, and crash.
+  static const bool is_without_exit_handler = (H5dont_atexit(), true);
   // The library keeps its error handler per thread and its plugin state per process.
   thread_local const bool is_silent = H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr) >= 0;
   static const bool is_without_plugins = H5PLset_loading_state(0) >= 0;
-  TRIREME_CHECK(is_silent && is_without_plugins, is_silent);
+  TRIREME_CHECK(is_without_exit_handler && is_silent && is_without_plugins, is_silent);
 }
 
 std::string hdf5_error_text() {
