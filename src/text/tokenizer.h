@@ -7,10 +7,12 @@
 #include <string_view>
 #include <vector>
 
+#include "text/decoder.h"
+
 namespace trireme::text {
 
-/// Text to token ids and back, as a published tokenizer.json defines it. Immutable after loading, so
-/// any number of threads may use one.
+/// Text to token ids and back, as a published tokenizer.json defines it. Immutable after loading,
+/// so any number of threads may use one.
 class Tokenizer {
  public:
   /// Loads DIR/tokenizer.json. Throws Error(missing) if it is not there, Error(checkpoint) if it is
@@ -23,13 +25,13 @@ class Tokenizer {
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();
 
-  /// Ids of `text`; with `add_special_tokens` what the post-processor adds is added. Added and special
-  /// tokens inside the text are recognised either way. Throws Error(input) on bad UTF-8 (says the
-  /// byte offset) and when a pattern exceeds its limits on this text.
+  /// Ids of `text`; with `add_special_tokens` what the post-processor adds is added. Added and
+  /// special tokens inside the text are recognised either way. Throws Error(input) on bad UTF-8
+  /// (says the byte offset) and when a pattern exceeds its limits on this text.
   std::vector<std::int32_t> encode(std::string_view text, bool add_special_tokens) const;
 
-  /// The bytes of a whole sequence; special tokens are left out if `skip_special_tokens`. Bytes that
-  /// are no UTF-8 are kept as they are. Unknown ids give nothing.
+  /// The bytes of a whole sequence; special tokens are left out if `skip_special_tokens`. Bytes
+  /// that are no UTF-8 are kept as they are. Unknown ids give nothing.
   std::string decode(const std::vector<std::int32_t>& ids, bool skip_special_tokens) const;
 
   std::optional<std::int32_t> id_of(std::string_view token) const;
@@ -47,6 +49,7 @@ class Tokenizer {
 /// put together, is what Tokenizer::decode gives for all tokens.
 class TextStream {
  public:
+  /// The tokenizer must outlive the stream.
   explicit TextStream(const Tokenizer& tokenizer);
 
   /// The bytes that are certain after this token: never ends inside a UTF-8 character.
@@ -55,10 +58,11 @@ class TextStream {
   std::string finish();
 
  private:
+  std::string take_complete(bool is_end);
+
   const Tokenizer* tokenizer_;
-  std::vector<std::int32_t> window_;
+  DecoderState state_;
   std::string pending_;
-  bool is_first_ = true;
 };
 
 }  // namespace trireme::text
