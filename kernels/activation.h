@@ -2,11 +2,14 @@
 
 #include <cstdint>
 
+#include "kernels/instruction_set.h"
+
 namespace trireme::kernels::cpu {
 
 /// SwiGLU: y = silu(gate) · up.
 ///   gate_up  [num_rows, 2 · size] float32: the gates, then the ups
 ///   y        [num_rows, size] float32
-void silu_and_mul(const float* gate_up, float* y, std::int64_t num_rows, std::int64_t size);
+void silu_and_mul(const float* gate_up, float* y, std::int64_t num_rows, std::int64_t size,
+                  InstructionSet set = detect_instruction_set());
 
 }  // namespace trireme::kernels::cpu

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "kernels/instruction_set.h"
 
 namespace trireme::kernels {
 
@@ -34,7 +35,8 @@ namespace cpu {
 /// Stores keys and values of new tokens. slot_mapping[t] = block · tokens_per_block + offset.
 ///   k, v  [num_tokens, num_kv_heads, head_dim] float32, tokens apart by the stride
 void append_kv(const float* k, const float* v, std::int64_t stride,
-               const std::int64_t* slot_mapping, std::int64_t num_tokens, const KvCache& cache);
+               const std::int64_t* slot_mapping, std::int64_t num_tokens, const KvCache& cache,
+               InstructionSet set = detect_instruction_set());
 
 /// Causal attention over the paged cache, softmax(q·k · scale)·v in float32; a token sees itself,
 /// all before it, and with window > 0 only the last `window` of them (itself included).
@@ -44,7 +46,8 @@ void append_kv(const float* k, const float* v, std::int64_t stride,
 /// A sequence's result does not depend on the other sequences or on how its tokens are cut in
 /// chunks, except by rounding.
 void attention(const float* q, std::int64_t q_stride, std::int64_t num_heads, float scale,
-               std::int64_t window, const KvCache& cache, const AttentionBatch& batch, float* out);
+               std::int64_t window, const KvCache& cache, const AttentionBatch& batch, float* out,
+               InstructionSet set = detect_instruction_set());
 
 }  // namespace cpu
 }  // namespace trireme::kernels

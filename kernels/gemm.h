@@ -5,15 +5,9 @@
 #include <span>
 
 #include "base/dtype.h"
+#include "kernels/instruction_set.h"
 
 namespace trireme::kernels::cpu {
-
-/// Instruction sets that the products are written for, weakest first.
-enum class InstructionSet : std::uint8_t { generic, avx2, avx512_bf16 };
-
-/// The strongest that this processor has, by CPUID.
-InstructionSet detect_instruction_set();
-const char* name_of(InstructionSet set);
 
 /// Matrix products against weights in checkpoint layout. Holds the library's primitives, made once
 /// per shape; used by one thread, works with OpenMP's threads.

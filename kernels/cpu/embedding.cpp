@@ -2,21 +2,18 @@
 
 #include <algorithm>
 
+#include "kernels/cpu/detail/tiers.h"
+
 namespace trireme::kernels::cpu {
 namespace {
 
-template <typename T>
-void embed(const std::int32_t* ids, std::int64_t num_tokens, const T* table,
-           std::int64_t vocab_begin, std::int64_t num_rows, std::int64_t size, float* y) {
-#pragma omp parallel for schedule(static) if (num_tokens * size > 32768)
-  for (std::int64_t token = 0; token < num_tokens; ++token) {
-    const std::int64_t row = ids[token] - vocab_begin;
-    float* out = y + token * size;
-    if (row < 0 || row >= num_rows) {
-      std::fill_n(out, size, 0.0f);
-    } else {
-      std::copy_n(table + row * size, size, out);
-    }
+void widen_row(const void* table, std::int64_t row, DType dtype, std::int64_t size, float* to) {
+  if (dtype == DType::bfloat16) {
+    std::copy_n(static_cast<const bfloat16*>(table) + row * size, size, to);
+  } else if (dtype == DType::float16) {
+    std::copy_n(static_cast<const float16*>(table) + row * size, size, to);
+  } else {
+    std::copy_n(static_cast<const float*>(table) + row * size, size, to);
   }
 }
 
@@ -24,12 +21,14 @@ void embed(const std::int32_t* ids, std::int64_t num_tokens, const T* table,
 
 void embedding(const std::int32_t* ids, std::int64_t num_tokens, const void* table, DType dtype,
                std::int64_t vocab_begin, std::int64_t num_rows, std::int64_t size, float* y) {
-  if (dtype == DType::bfloat16) {
-    embed(ids, num_tokens, static_cast<const bfloat16*>(table), vocab_begin, num_rows, size, y);
-  } else if (dtype == DType::float16) {
-    embed(ids, num_tokens, static_cast<const float16*>(table), vocab_begin, num_rows, size, y);
-  } else {
-    embed(ids, num_tokens, static_cast<const float*>(table), vocab_begin, num_rows, size, y);
+#pragma omp parallel for schedule(static) if (num_tokens * size > kSmallWork)
+  for (std::int64_t token = 0; token < num_tokens; ++token) {
+    const std::int64_t row = ids[token] - vocab_begin;
+    if (row < 0 || row >= num_rows) {
+      std::fill_n(y + token * size, size, 0.0f);
+    } else {
+      widen_row(table, row, dtype, size, y + token * size);
+    }
   }
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/cpu/detail/gemm_strip.h"
+#include "kernels/cpu/detail/tiers.h"
 
 namespace trireme::kernels::cpu {
 namespace {
@@ -135,18 +136,6 @@ void run_apart(GemmKernel kernel, GemmStrip strip) {
   }
 }
 
-GemmKernel float_kernel(InstructionSet set) {
-  switch (set) {
-    case InstructionSet::avx512_bf16:
-      return gemm_float_avx512;
-    case InstructionSet::avx2:
-      return gemm_float_avx2;
-    case InstructionSet::generic:
-      break;
-  }
-  return gemm_float_generic;
-}
-
 }  // namespace
 
 struct Gemm::Impl {
@@ -185,7 +174,9 @@ void Gemm::Impl::run_strip(std::int64_t strip) const {
       cuts.begin(), cuts.end(), strip,
       [](std::int64_t wanted, const Cut& cut) { return wanted < cut.first_strip; });
   const Cut& cut = *(after - 1);
-  const GemmKernel kernel = cut.is_bf16 ? gemm_bf16_avx512 : float_kernel(set);
+  const GemmKernel in_float =
+      choose<GemmKernel>(set, gemm_float_generic, gemm_float_avx2, gemm_float_avx512);
+  const GemmKernel kernel = cut.is_bf16 ? gemm_bf16_avx512 : in_float;
   if (cut.product.m < kManyTokens) {
     kernel(strip_at(cut, strip));
   } else {

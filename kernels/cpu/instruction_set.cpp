@@ -1,4 +1,4 @@
-#include "kernels/gemm.h"
+#include "kernels/instruction_set.h"
 
 namespace trireme::kernels::cpu {
 namespace {

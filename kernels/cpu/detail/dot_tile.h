@@ -88,16 +88,15 @@ TRIREME_INLINE Fetch fetch_behind(const T* w, std::int64_t w_stride, std::int64_
           num_tokens < rows * tokens};
 }
 
-/// The dot products of `rows` rows of w with `tokens` rows of x over k elements. `fetch`: bytes
-/// ahead of each row of w that are worth fetching (the rows of the next tile), 0 = none.
-template <int lanes, int rows, int tokens, typename T>
+/// The dot products of `rows` rows of w with `tokens` rows of x over k elements.
+template <int lanes, int rows, int tokens, typename T, typename Ahead>
 TRIREME_INLINE void dot_tile(const T* w, std::int64_t w_stride, const float* x,
-                             std::int64_t x_stride, std::int64_t k, const Fetch& fetch,
+                             std::int64_t x_stride, std::int64_t k, const Ahead& fetch,
                              const TileTarget& to) {
   Floats<lanes> sums[tokens][rows] = {};
   std::int64_t i = 0;
   for (; i + lanes <= k; i += lanes) {
-    fetch.at<rows>(i);
+    fetch.template at<rows>(i);
     Floats<lanes> weights[rows];
 #pragma GCC unroll 16
     for (int row = 0; row < rows; ++row) {

@@ -78,6 +78,18 @@ TRIREME_INLINE void store(Floats<lanes> from, float* to) {
   std::memcpy(to, &from, sizeof(from));
 }
 
+/// Rounds to bfloat16, as its constructor does.
+template <int lanes>
+TRIREME_INLINE void store(Floats<lanes> from, bfloat16* to) {
+  using Words = typename Vectors<lanes>::Words;
+  const Words words = cast<Words>(from);
+  const Words rounded = (words + 0x7fffU + ((words >> 16) & 1U)) >> 16;
+  const Words quiet = (words >> 16) | 0x40U;
+  const Words bits = (words & 0x7fffffffU) > 0x7f800000U ? quiet : rounded;
+  const auto halves = __builtin_convertvector(bits, typename Vectors<lanes>::Halves);
+  std::memcpy(static_cast<void*>(to), &halves, sizeof(halves));
+}
+
 template <int lanes>
 TRIREME_INLINE void store_part(Floats<lanes> from, float* to, std::int64_t count) {
   std::memcpy(to, &from, static_cast<std::size_t>(count) * sizeof(float));

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/attention.h"
+
+namespace trireme::kernels::cpu {
+
+/// Query rows of one sequence that read the same KV head: row r is head r % heads_per_kv of the
+/// group, of token r / heads_per_kv.
+struct AttentionTile {
+  const float* q = nullptr;  ///< of row 0; tokens apart by q_stride
+  std::int64_t q_stride = 0;
+  float* out = nullptr;  ///< of row 0; tokens apart by out_stride
+  std::int64_t out_stride = 0;
+  const KvCache* cache = nullptr;
+  const std::int32_t* blocks = nullptr;  ///< the sequence's
+  std::int64_t kv_head = 0, heads_per_kv = 1;
+  std::int64_t first_position = 0;  ///< of row 0
+  std::int64_t first_row = 0, num_rows = 0;
+  std::int64_t window = 0;
+  float scale = 1;
+
+  std::int64_t position_of(std::int64_t row) const {
+    return first_position + (first_row + row) / heads_per_kv;
+  }
+};
+inline constexpr std::int64_t kMostRowsOfTile = 48;
+
+/// Floats of scratch memory that a tile needs.
+std::int64_t attention_scratch(std::int64_t head_dim);
+
+using AttentionKernel = void (*)(const AttentionTile& tile, float* scratch);
+void attend_generic(const AttentionTile& tile, float* scratch);
+void attend_avx2(const AttentionTile& tile, float* scratch);
+void attend_avx512(const AttentionTile& tile, float* scratch);
+
+/// Stores a row of keys or values in the cache's type.
+using StoreKernel = void (*)(const float* from, std::int64_t size, DType dtype, void* to);
+void store_row_generic(const float* from, std::int64_t size, DType dtype, void* to);
+void store_row_avx2(const float* from, std::int64_t size, DType dtype, void* to);
+void store_row_avx512(const float* from, std::int64_t size, DType dtype, void* to);
+
+}  // namespace trireme::kernels::cpu
