@@ -26,6 +26,8 @@ class TemporaryDirectory {
   TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
 
   const std::string& path() const { return path_; }
+  /// The path of a file in the directory.
+  std::string file(const std::string& name) const { return path_ + "/" + name; }
   /// Writes a file in the directory; returns its path.
   std::string write(const std::string& name, const std::string& content) const {
     std::ofstream(path_ + "/" + name, std::ios::binary) << content;
