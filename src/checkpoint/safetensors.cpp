@@ -162,6 +162,9 @@ SafetensorsHeader parse_safetensors_header(std::string_view text, std::uint64_t 
   if (text.empty() || text.front() != '{') {
     fail(ErrorKind::checkpoint, cat(path, ": the header does not begin with {"));
   }
+  if (text.find('\0') != std::string_view::npos) {
+    fail(ErrorKind::checkpoint, cat(path, ": the header holds a zero byte, which is not JSON"));
+  }
   const Json document = parse_object(text, cat(path, ": header"), {.max_bytes = kMaxHeaderBytes});
   const std::uint64_t data_begin = 8 + text.size();
 
