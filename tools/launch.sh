@@ -77,7 +77,7 @@ ranks_per_node() {
   echo $((($1 + nodes - 1) / nodes))
 }
 
-ranks=""
+unset ranks
 while (($# > 0)); do
   case "$1" in
     -n)
@@ -102,9 +102,9 @@ while (($# > 0)); do
   esac
 done
 (($# > 0)) || fail 64 "no COMMAND; see tools/launch.sh --help"
-if [[ -z "$ranks" ]]; then
+if [[ -z "${ranks+given}" ]]; then
   ranks=1
-  if [[ -n "${SLURM_JOB_ID:-}" ]]; then ranks=${SLURM_NTASKS:-1}; fi
+  if [[ -n "${SLURM_JOB_ID:-}" ]]; then ranks=${SLURM_NTASKS:-${SLURM_JOB_NUM_NODES:-1}}; fi
 fi
 is_count "$ranks" || fail 64 "-n $ranks: expected a whole number of ranks, at least 1"
 command -v "$1" >/dev/null || fail 64 "$1 is not a program that can be started"

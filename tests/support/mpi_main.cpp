@@ -79,7 +79,31 @@ int run(int* argc, char** argv) {
 }  // namespace
 }  // namespace trireme::test
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+
+/// What Open MPI and the libraries under it keep is not ours to free.
+extern "C" const char* __lsan_default_suppressions() {
+  return "leak:libmpi.so\nleak:libopen-pal.so\nleak:libopen-rte.so\nleak:libpmix.so\n"
+         "leak:libhwloc.so\nleak:mca_\n";
+}
+
+extern "C" const char* __lsan_default_options() { return "print_suppressions=0"; }
+
+static void watch_allocations(bool watched) { watched ? __lsan_enable() : __lsan_disable(); }
+static void check_leaks() { __lsan_do_leak_check(); }
+#else
+static void watch_allocations(bool) {}
+static void check_leaks() {}
+#endif
+
 int main(int argc, char** argv) {
+  // MPI_Init keeps memory for ever, and MPI_Finalize unloads the libraries by whose names it could
+  // be told from ours: the first is not watched, and the check comes before the second.
+  watch_allocations(false);
   const trireme::comm::MpiEnvironment environment(&argc, &argv);
-  return trireme::test::run(&argc, argv);
+  watch_allocations(true);
+  const int status = trireme::test::run(&argc, argv);
+  check_leaks();
+  return status;
 }

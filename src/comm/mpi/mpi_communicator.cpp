@@ -19,7 +19,7 @@ constexpr int kPointToPointTag = 2;
 /// sets).
 constexpr std::size_t kDirectReceivedBytes = std::size_t{160} << 10;
 /// Larger sums go block by block, so that scratch memory stays small.
-constexpr std::size_t kBlockBytes = std::size_t{8} << 20;
+constexpr std::size_t kBlockBytes = std::size_t{1} << 20;
 /// Pieces of a sum end at whole cache lines.
 constexpr std::size_t kPieceAlignment = 64;
 
