@@ -7,6 +7,7 @@
 #include <random>
 #include <set>
 
+#include "base/error.h"
 #include "engine/noise.h"
 #include "tests/unit/engine/reference_sampler.h"
 #include "tests/unit/engine/sampling_cases.h"
