@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "comm/mpi/requests.h"
 #include "comm/mpi/status.h"
 
 namespace trireme::comm {
@@ -84,9 +85,7 @@ HostRequest& HostRequest::operator=(HostRequest&& other) noexcept {
   return *this;
 }
 
-HostRequest::~HostRequest() {
-  if (request_ != nullptr) MPI_Wait(&request_, MPI_STATUS_IGNORE);
-}
+HostRequest::~HostRequest() { end_requests(std::span(&request_, 1)); }
 
 bool HostRequest::test() {
   if (request_ == nullptr) return true;

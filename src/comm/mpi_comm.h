@@ -29,7 +29,7 @@ class HostRequest {
   explicit HostRequest(ompi_request_t* request) : request_(request) {}
   HostRequest(HostRequest&& other) noexcept;
   HostRequest& operator=(HostRequest&& other) noexcept;
-  ~HostRequest();  ///< waits
+  ~HostRequest();  ///< waits; while an exception unwinds it cancels
 
   bool is_active() const { return request_ != nullptr; }
   bool test();

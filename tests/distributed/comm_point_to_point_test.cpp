@@ -1,5 +1,6 @@
 // Messages between two ranks, beside collectives and on several communicators at once.
 
+#include "base/error.h"
 #include "comm_fixture.h"
 
 namespace trireme::test {
@@ -63,6 +64,17 @@ TEST_P(CommPointToPoint, DestroyingATransferCompletesIt) {
   }
 
   EXPECT_TRUE(same_bits(in, samples<float>(1, previous(), 100000)));
+}
+
+TEST_P(CommPointToPoint, AnExceptionDoesNotWaitForMessagesThatNeverCome) {
+  if (size() == 1) GTEST_SKIP() << "needs 2 ranks";
+  std::vector<float> in(100000);
+  try {
+    const auto receiving = comm().receive(view(in), previous());
+    fail(ErrorKind::io, "disk full");
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::io);
+  }
 }
 
 TEST_P(CommPointToPoint, CollectivesRunWhileMessagesOfTheSameGroupAreUnderWay) {

@@ -165,6 +165,19 @@ TEST(MpiComm, GathersHeadersWithoutBlocking) {
   EXPECT_EQ(headers, expected);
 }
 
+TEST(MpiComm, AnExceptionDoesNotWaitForMessagesThatNeverCome) {
+  const MpiComm world = MpiComm::world();
+  TRIREME_REQUIRES_RANKS(world, 2);
+  int never = 0;
+  try {
+    const HostRequest request =
+        world.receive(bytes_of(never), (world.rank() + 1) % world.size(), 5);
+    fail(ErrorKind::io, "disk full");
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::io);
+  }
+}
+
 TEST(MpiComm, ErrorsOfMpiAreErrors) {
   const MpiComm world = MpiComm::world();
   int value = 0;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "comm/mpi/requests.h"
 #include "comm/mpi/status.h"
 
 namespace trireme::comm {
@@ -24,11 +25,7 @@ void in_pieces(std::size_t size_bytes, Post post) {
 
 }  // namespace
 
-Exchange::~Exchange() {
-  if (!requests_.empty()) {
-    MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE);
-  }
-}
+Exchange::~Exchange() { end_requests(requests_); }
 
 void Exchange::receive(void* memory, std::size_t size_bytes, int from) {
   in_pieces(size_bytes, [&](std::size_t begin, int count) {

@@ -14,7 +14,7 @@ class Exchange {
   Exchange(ompi_communicator_t* communicator, int tag) : communicator_(communicator), tag_(tag) {}
   Exchange(const Exchange&) = delete;
   Exchange& operator=(const Exchange&) = delete;
-  ~Exchange();  ///< waits for what finish() has not
+  ~Exchange();  ///< ends what finish() has not waited for
 
   /// A message of zero bytes is not sent and not received. One of any size may go in pieces.
   void receive(void* memory, std::size_t size_bytes, int from);
