@@ -83,6 +83,16 @@ std::string read_small_file(const std::string& path, std::size_t max_bytes) {
   }
 }
 
+TemporaryFile::~TemporaryFile() {
+  if (!path_.empty()) ::unlink(path_.c_str());
+}
+
+void TemporaryFile::rename_to(const std::string& path) {
+  sync_file(path_);
+  rename_file(path_, path);
+  path_.clear();
+}
+
 bool exists(const std::string& path) {
   struct stat status {};
   return ::lstat(path.c_str(), &status) == 0;

@@ -2,6 +2,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/error.h"
 
@@ -29,6 +30,22 @@ void write_file_at_once(const std::string& path, std::string_view bytes);
 
 /// The whole of a small file. Throws Error(missing), Error(io), Error(input) above `max_bytes`.
 std::string read_small_file(const std::string& path, std::size_t max_bytes);
+
+/// Removes an unfinished file, whatever happens, until it is renamed to what it shall be.
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(std::string path) : path_(std::move(path)) {}
+  TemporaryFile(TemporaryFile&& other) noexcept : path_(std::exchange(other.path_, {})) {}
+  TemporaryFile& operator=(TemporaryFile&&) = delete;
+  ~TemporaryFile();
+
+  const std::string& path() const { return path_; }
+  /// Brings it to the disk and renames it. Throws Error(io), Error(output).
+  void rename_to(const std::string& path);
+
+ private:
+  std::string path_;
+};
 
 bool exists(const std::string& path);
 

@@ -176,6 +176,13 @@ void Hdf5File::create_group(const std::string& path) {
            ErrorKind::io, name_of(path));
 }
 
+void Hdf5File::copy(const Hdf5File& from, const std::string& path) {
+  prepare_hdf5();
+  hdf5_check(
+      H5Ocopy(from.id_.get(), path.c_str(), id_.get(), path.c_str(), H5P_DEFAULT, H5P_DEFAULT),
+      ErrorKind::io, cat(from.name_of(path), ": cannot be copied to ", path_));
+}
+
 namespace {
 
 Hdf5Id creation_of_links() {

@@ -132,6 +132,8 @@ class Hdf5File {
   void write_attribute(const std::string& object, const std::string& name, const Json& value);
 
   void create_group(const std::string& path);
+  /// Copies an object of another file, of the same name, as it is.
+  void copy(const Hdf5File& from, const std::string& path);
   /// A whole dataset of any shape, compressed if it is larger than 16 KiB.
   template <typename T>
   void write(const std::string& path, std::span<const T> values,

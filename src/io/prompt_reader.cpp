@@ -49,6 +49,7 @@ struct PromptReader::Impl {
   std::string take_columns(std::uint64_t row, RowOptions& options);
   std::string take_option(const OptionField& field, ColumnCache& column, std::uint64_t row,
                           RowOptions& options);
+  std::string take_options_object(ColumnCache& column, std::uint64_t row, RowOptions& options);
   std::string take_failure(std::uint64_t row);
   std::string take_prompt(std::uint64_t row, PromptRow& into);
   std::string take_flat(std::uint64_t row, PromptRow& into);
@@ -120,7 +121,24 @@ std::string PromptReader::Impl::take_columns(std::uint64_t row, RowOptions& opti
     const std::string wrong = take_option(field, found->second, row, options);
     if (!wrong.empty()) return cat("/", field.name, ": ", wrong);
   }
-  return {};
+  const auto found = columns.find("options");
+  if (found == columns.end()) return {};
+  const std::string wrong = take_options_object(found->second, row, options);
+  return wrong.empty() ? wrong : cat("/options: ", wrong);
+}
+
+// What `prompts tokenize` has kept of a request.
+std::string PromptReader::Impl::take_options_object(ColumnCache& column, std::uint64_t row,
+                                                    RowOptions& options) {
+  const std::optional<Json> text = column.at(row);
+  if (!text) return too_long();
+  if (*text == "") return {};
+  try {
+    return parse_request_options(parse_json(text->get<std::string>(), "bad JSON", kJsonLimits),
+                                 options);
+  } catch (const Error& error) {
+    return error.what();
+  }
 }
 
 std::string PromptReader::Impl::take_option(const OptionField& field, ColumnCache& column,

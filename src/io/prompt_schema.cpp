@@ -13,7 +13,8 @@ namespace {
 
 constexpr std::uint64_t kMaxRows = std::uint64_t{1} << 32;
 constexpr std::uint64_t kMaxChunkBytes = std::uint64_t{256} << 20;
-constexpr std::array<const char*, 4> kOtherColumns = {"custom_id", "domain", "status", "error"};
+constexpr std::array<const char*, 5> kOtherColumns = {"custom_id", "domain", "status", "error",
+                                                      "options"};
 constexpr std::array<const char*, 4> kSources = {"prompt", "messages", "request", "input_ids"};
 
 bool is_string(ElementKind kind) {
@@ -235,7 +236,9 @@ class SchemaBuilder {
       return expect_type(column, is_integer || is_string(kind), "strings or int64");
     }
     if (name == "status") return expect_type(column, is_integer, "uint8");
-    if (name == "error") return expect_type(column, is_string(kind), "strings");
+    if (name == "error" || name == "options") {
+      return expect_type(column, is_string(kind), "strings");
+    }
     switch (find_option(name)->kind) {
       case OptionKind::integer:
         return expect_type(column, name == "logprobs" ? is_flag : is_integer, "integers");

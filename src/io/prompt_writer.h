@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/json.h"
+#include "io/hdf5_file.h"
 #include "io/prompt_reader.h"
 
 namespace trireme::io {
@@ -26,9 +27,13 @@ class PromptWriter {
   void add(std::string_view prompt);
   /// The prompt of the next row, source token_ids.
   void add_token_ids(std::span<const std::int32_t> ids);
-  /// The value of an optional column for the next row, before its add(): integers (all of them, or
-  /// none), floats, booleans, strings. A column that is begun must be given for every row.
-  void set_column(const std::string& name, const Json& value);
+  /// The value of an optional column for the next row, before its add(). Rows for which none is set
+  /// get `filler`, those before the column's first value too.
+  void set_column(const std::string& name, const Json& value, const Json& filler);
+  /// The same for a column whose value is set for every row.
+  void set_column(const std::string& name, const Json& value) { set_column(name, value, nullptr); }
+  /// A whole column of another file as it is.
+  void copy_column(const Hdf5File& from, const std::string& name);
   void set_attribute(const std::string& name, const Json& value);
 
   /// Writes the rest, closes, syncs and renames. Throws Error(io), Error(input) if there is no row.

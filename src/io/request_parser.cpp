@@ -14,6 +14,8 @@ namespace {
 // Fields that change nothing in what is generated here, whatever they say.
 constexpr std::array<std::string_view, 3> kIgnored = {"model", "user", "metadata"};
 
+constexpr std::array<std::string_view, 3> kPrompts = {"messages", "prompt", "input"};
+
 // Fields that are not supported, with the one value, beside null, that asks for nothing.
 bool is_neutral(std::string_view name, const Json& value) {
   if (value.is_null()) return true;
@@ -74,14 +76,14 @@ std::string take_prompt(std::string_view name, const Json& value, PromptRow& row
 }
 
 std::string take_prompt_fields(const Json& request, PromptRow& row) {
-  const char* found = nullptr;
-  for (const char* name : {"messages", "prompt", "input"}) {
+  std::string_view found;
+  for (const std::string_view name : kPrompts) {
     if (!request.contains(name) || request[name].is_null()) continue;
-    if (found != nullptr) return cat("has both ", found, " and ", name, ", expected one of them");
+    if (!found.empty()) return cat("has both ", found, " and ", name, ", expected one of them");
     found = name;
   }
-  if (found == nullptr) return "has none of messages, prompt, input";
-  if (std::string_view(found) == "messages") return take_messages(request[found], row);
+  if (found.empty()) return "has none of messages, prompt, input";
+  if (found == "messages") return take_messages(request[found], row);
   return take_prompt(found, request[found], row);
 }
 
@@ -120,30 +122,30 @@ std::string take_logprobs(const Json& request, RowOptions& options) {
 
 }  // namespace
 
-std::string parse_request(const Json& request, PromptRow& row) {
+std::string parse_request_options(const Json& request, RowOptions& options) {
   if (!request.is_object()) return cat("is ", shown(request), ", expected an object");
-  constexpr std::array<std::string_view, 7> kTakenTogether = {
-      "messages", "prompt",      "input", "max_tokens", "max_completion_tokens",
-      "logprobs", "top_logprobs"};
+  constexpr std::array<std::string_view, 4> kTakenTogether = {"max_tokens", "max_completion_tokens",
+                                                              "logprobs", "top_logprobs"};
   const auto is_in = [](const auto& list, std::string_view name) {
     return std::find(list.begin(), list.end(), name) != list.end();
   };
   for (const auto& [name, value] : request.items()) {
-    if (is_in(kIgnored, name) || is_in(kTakenTogether, name)) continue;
+    if (is_in(kIgnored, name) || is_in(kPrompts, name) || is_in(kTakenTogether, name)) continue;
     if (!is_option(name)) {
       if (is_neutral(name, value)) continue;
       return cat("field ", name, " with value ", shown(value), " is not supported");
     }
     if (value.is_null()) continue;
-    const std::string wrong = set_option(row.options, name, value);
+    const std::string wrong = set_option(options, name, value);
     if (!wrong.empty()) return cat(name, ": ", wrong);
   }
-  for (const std::string& wrong :
-       {take_max_tokens(request, row.options), take_logprobs(request, row.options),
-        take_prompt_fields(request, row)}) {
-    if (!wrong.empty()) return wrong;
-  }
-  return {};
+  const std::string wrong = take_max_tokens(request, options);
+  return wrong.empty() ? take_logprobs(request, options) : wrong;
+}
+
+std::string parse_request(const Json& request, PromptRow& row) {
+  const std::string wrong = parse_request_options(request, row.options);
+  return wrong.empty() ? take_prompt_fields(request, row) : wrong;
 }
 
 }  // namespace trireme::io

@@ -11,4 +11,7 @@ namespace trireme::io {
 /// nothing is.
 std::string parse_request(const Json& request, PromptRow& row);
 
+/// The same for an object that holds options alone.
+std::string parse_request_options(const Json& request, RowOptions& options);
+
 }  // namespace trireme::io

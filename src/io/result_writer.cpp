@@ -1,7 +1,5 @@
 #include "io/result_writer.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <optional>
 
@@ -131,36 +129,19 @@ void write_rows(Journals& journals, const Index& index, Hdf5File& file, MergeRep
   columns.flush();
 }
 
-void write_attributes(const MergeOptions& options, const MergeReport& report, Hdf5File& file) {
-  const Json own = {{"schema", "trireme.results"},
-                    {"schema_version", "1.0.0"},
-                    {"complete", options.complete ? 1 : 0},
-                    {"n_ok", report.num_ok},
-                    {"n_error", report.num_error}};
+void write_attributes(const RunDirectory& directory, const MergeOptions& options,
+                      const MergeReport& report, Hdf5File& file) {
+  Json own = {{"schema", "trireme.results"},
+              {"schema_version", "1.0.0"},
+              {"complete", options.complete ? 1 : 0},
+              {"n_ok", report.num_ok},
+              {"n_error", report.num_error}};
+  if (const auto manifest = directory.read_manifest()) own["fingerprint"] = manifest->fingerprint();
   for (const auto& [name, value] : own.items()) file.write_attribute("/", name, value);
   for (const auto& [name, value] : options.attributes.items()) {
     if (!own.contains(name)) file.write_attribute("/", name, value);
   }
 }
-
-// Removes the unfinished file, whatever happens, until it is renamed.
-class TemporaryFile {
- public:
-  explicit TemporaryFile(std::string path) : path_(std::move(path)) {}
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-  ~TemporaryFile() {
-    if (!path_.empty()) ::unlink(path_.c_str());
-  }
-  const std::string& path() const { return path_; }
-  void rename_to(const std::string& path) {
-    rename_file(path_, path);
-    path_.clear();
-  }
-
- private:
-  std::string path_;
-};
 
 }  // namespace
 
@@ -178,9 +159,9 @@ MergeReport merge_results(const RunDirectory& directory, const MergeOptions& opt
   try {
     Hdf5File file = Hdf5File::create(temporary.path(), Hdf5File::Existing::replace);
     write_rows(journals, index, file, report);
-    write_attributes(options, report, file);
+    write_attributes(directory, options, report, file);
     file.close();
-    sync_file(temporary.path());
+    temporary.rename_to(options.output);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::io) throw;
     fail(ErrorKind::io, cat(error.what(), ". The result file needs up to ", index.num_bytes,
@@ -188,7 +169,6 @@ MergeReport merge_results(const RunDirectory& directory, const MergeOptions& opt
                             directory_of(options.output), "; the finished rows stay in ",
                             directory.path(), ", 'trireme results merge' writes the file later"));
   }
-  temporary.rename_to(options.output);
   return report;
 }
 

@@ -28,9 +28,9 @@ struct MergeReport {
 
 /// Writes the result file (io/README.md has the schema) of all journals of a run directory, sorted
 /// by (index, sample): to OUTPUT.tmp, synced, then renamed. Memory: 32 bytes a row, and slices of
-/// the columns. Adds the attributes schema, schema_version, complete, n_ok, n_error itself.
-/// Throws Error(output) if the output is there already or cannot be created, Error(io) if the disk
-/// is full (bytes and path are named) or a journal cannot be read.
+/// the columns. Adds the attributes schema, schema_version, complete, n_ok, n_error and the
+/// manifest's fingerprint itself. Throws Error(output) if the output is there already or cannot be
+/// created, Error(io) if the disk is full (bytes and path are named) or a journal cannot be read.
 MergeReport merge_results(const RunDirectory& directory, const MergeOptions& options);
 
 }  // namespace trireme::io

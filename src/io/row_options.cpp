@@ -211,6 +211,34 @@ std::string set_option(RowOptions& options, std::string_view name, const Json& v
   return set_sampling_number(options, name, value);
 }
 
+Json sampling_as_json(const RowOptions& options) {
+  Json json = Json::object();
+  const auto put = [&](const char* name, const auto& value) {
+    if (value) json[name] = *value;
+  };
+  put("max_tokens", options.max_tokens);
+  put("min_tokens", options.min_tokens);
+  put("top_k", options.top_k);
+  put("n", options.n);
+  put("logprobs", options.logprobs);
+  put("seed", options.seed);
+  put("temperature", options.temperature);
+  put("top_p", options.top_p);
+  put("min_p", options.min_p);
+  put("presence_penalty", options.presence_penalty);
+  put("frequency_penalty", options.frequency_penalty);
+  put("repetition_penalty", options.repetition_penalty);
+  put("ignore_eos", options.ignore_eos);
+  put("prompt_logprobs", options.prompt_logprobs);
+  put("stop", options.stop);
+  put("stop_token_ids", options.stop_token_ids);
+  if (options.logit_bias) {
+    Json& biases = json["logit_bias"] = Json::object();
+    for (const auto& [id, bias] : *options.logit_bias) biases[std::to_string(id)] = bias;
+  }
+  return json;
+}
+
 std::string check_options(const RowOptions& options) {
   if (options.min_tokens && options.max_tokens && *options.min_tokens > *options.max_tokens) {
     return cat("min_tokens is ", *options.min_tokens, ", expected at most max_tokens, which is ",

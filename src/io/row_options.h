@@ -24,6 +24,9 @@ std::span<const OptionField> option_fields();
 /// value and says what was expected; empty if nothing is. `name` is one of option_fields().
 std::string set_option(RowOptions& options, std::string_view name, const Json& value);
 
+/// The options of sampling that are given, as an object of set_option()'s names and values.
+Json sampling_as_json(const RowOptions& options);
+
 /// What is wrong with options that are each in range; empty if nothing is.
 std::string check_options(const RowOptions& options);
 
