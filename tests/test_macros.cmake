@@ -1,11 +1,15 @@
 # One line registers a test. Every test has a label, a time limit and, if it starts ranks, the
 # resource `cores`, so that two of them never share the machine.
 
+# All programs with label unit: what the sanitizer build needs.
+add_custom_target(unit_tests)
+
 # add_unit_test(NAME SOURCES a_test.cpp ... LIBRARIES targets [TIMEOUT s]): no MPI, no GPU.
 function(add_unit_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LIBRARIES" ${ARGN})
   add_executable(unit_${name} ${ARG_SOURCES})
   target_link_libraries(unit_${name} PRIVATE trireme_options ${ARG_LIBRARIES} GTest::gtest_main)
+  add_dependencies(unit_tests unit_${name})
   target_compile_definitions(unit_${name} PRIVATE
     TRIREME_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/data")
   add_test(NAME unit_${name} COMMAND unit_${name})

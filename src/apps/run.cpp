@@ -1,10 +1,10 @@
-#include <sched.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <iostream>
 
 #include "apps/commands.h"
+#include "apps/machine.h"
 #include "base/error.h"
 #include "comm/mpi_comm.h"
 #include "config/command_line.h"
@@ -17,13 +17,6 @@
 
 namespace trireme::apps {
 namespace {
-
-int usable_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
-  return std::max(1, CPU_COUNT(&set));
-}
 
 LogLevel level_of(const std::string& name) {
   if (name == "debug") return LogLevel::debug;
@@ -83,6 +76,7 @@ int run_in_world(const std::vector<std::string>& arguments, const comm::MpiComm&
                                     .cores_on_node = cores,
                                     .must_run = true};
   config::RunConfig run_config;
+  config::ParallelSizes given;
   job::together(world, early, [&] {
     const config::Loaded loaded = config::load(command_line, yaml);
     config::require_valid(loaded, surroundings);
@@ -90,6 +84,7 @@ int run_in_world(const std::vector<std::string>& arguments, const comm::MpiComm&
       config::require_paths(config::RunCommand::run, loaded.config);
     }
     for (const std::string& warning : loaded.warnings) early.warning(warning);
+    given = loaded.config.parallel;
     run_config = config::resolve(loaded.config, surroundings);
     run_config.limits.threads_per_rank =
         std::min<std::int64_t>(run_config.limits.threads_per_rank, usable_cores());
@@ -104,7 +99,7 @@ int run_in_world(const std::vector<std::string>& arguments, const comm::MpiComm&
                  .prefix = prefix_of(world)});
   warn_of_spinning(log, node.size(), cores);
   const topology::Topology topology(topology::sizes_from(config::resolved_parallel(run_config)));
-  return job::run_job(run_config, topology, world, node, log, build_info());
+  return job::run_job(run_config, topology, world, node, log, build_info(), given);
 }
 
 }  // namespace

@@ -25,6 +25,7 @@
 #include "job/run_files.h"
 #include "job/signals.h"
 #include "models/layout_check.h"
+#include "models/memory_plan.h"
 #include "topology/topology_table.h"
 
 namespace trireme::job {
@@ -49,8 +50,9 @@ class RunJob {
  public:
   RunJob(const config::RunConfig& config, const topology::Topology& topology,
          const comm::MpiComm& world, const comm::MpiComm& node, const Log& log,
-         const BuildInfo& build)
+         const BuildInfo& build, const config::ParallelSizes& given)
       : config_(config),
+        given_(given),
         topology_(topology),
         world_(world),
         node_(node),
@@ -81,6 +83,7 @@ class RunJob {
   }
 
   const config::RunConfig& config_;
+  const config::ParallelSizes& given_;
   const topology::Topology& topology_;
   const comm::MpiComm& world_;
   const comm::MpiComm& node_;
@@ -432,8 +435,8 @@ int RunJob::run() {
 
 int run_job(const config::RunConfig& config, const topology::Topology& topology,
             const comm::MpiComm& world, const comm::MpiComm& node, const Log& log,
-            const BuildInfo& build) {
-  RunJob job(config, topology, world, node, log, build);
+            const BuildInfo& build, const config::ParallelSizes& given) {
+  RunJob job(config, topology, world, node, log, build, given);
   return job.run();
 }
 

@@ -30,10 +30,10 @@ void read(const Json& generation, const char* key, double low, double high, T& v
 
 void read_generation_config(const Json& generation, engine::SamplingParams& params) {
   if (!generation.is_object()) return;
-  // Without do_sample transformers decodes greedily, whatever temperature stands there.
+  // With do_sample false transformers decodes greedily, whatever temperature stands there.
   const auto do_sample = generation.find("do_sample");
-  if (do_sample != generation.end() && do_sample->is_boolean()) {
-    params.temperature = do_sample->get<bool>() ? 1 : 0;
+  if (do_sample != generation.end() && do_sample->is_boolean() && !do_sample->get<bool>()) {
+    params.temperature = 0;
   }
   if (params.temperature > 0) {
     read(generation, "temperature", 0, 1e4, params.temperature);
@@ -71,6 +71,7 @@ SamplingBase sampling_base(const config::SamplingDefaults& given,
                            const checkpoint::ModelConfig& model) {
   SamplingBase base;
   engine::SamplingParams& params = base.params;
+  params.temperature = 1;
   read_generation_config(model.generation, params);
   put(given.max_tokens, params.max_tokens);
   put(given.min_tokens, params.min_tokens);
