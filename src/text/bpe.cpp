@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "text/byte_alphabet.h"
+#include "text/shortened.h"
 #include "text/unicode.h"
 
 namespace trireme::text {
@@ -33,8 +34,8 @@ Bpe::Bpe(Vocabulary vocabulary, const MergeList& merges, const Options& options,
   if (options.unknown_token) {
     unknown_id_ = id_or_none(*options.unknown_token);
     if (unknown_id_ < 0) {
-      fail(ErrorKind::checkpoint,
-           cat(where, ".unk_token: \"", *options.unknown_token, "\" is not in the vocabulary"));
+      fail(ErrorKind::checkpoint, cat(where, ".unk_token: \"", shortened(*options.unknown_token),
+                                      "\" is not in the vocabulary"));
     }
   }
   add_merges(merges, where);
@@ -48,8 +49,8 @@ void Bpe::add_merges(const MergeList& merges, const std::string& where) {
     const auto id_of = [&](std::string_view token) {
       const auto id = vocabulary_.find(token);
       if (!id) {
-        fail(ErrorKind::checkpoint,
-             cat(where, ".merges[", rank, "]: token \"", token, "\" is not in the vocabulary"));
+        fail(ErrorKind::checkpoint, cat(where, ".merges[", rank, "]: token \"", shortened(token),
+                                        "\" is not in the vocabulary"));
       }
       return *id;
     };
@@ -77,6 +78,7 @@ void Bpe::encode(std::string_view piece, bool is_byte_level, Scratch& scratch,
     }
   }
   scratch.symbols.clear();
+  scratch.symbols.reserve(piece.size());
   Symbols symbols{scratch.symbols};
   split_into_symbols(piece, is_byte_level, symbols);
   const std::size_t first = ids.size();

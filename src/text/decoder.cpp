@@ -1,11 +1,13 @@
 #include "text/decoder.h"
 
+#include <memory>
 #include <utility>
 
 #include "base/error.h"
 #include "text/byte_alphabet.h"
 #include "text/decoder_steps.h"
 #include "text/pattern.h"
+#include "text/shortened.h"
 
 namespace trireme::text {
 namespace {
@@ -77,45 +79,57 @@ void Decoder::read_steps(const JsonField& field, TokenSteps& steps) {
   } else if (type == "Fuse") {
     steps.is_fused = true;
   } else if (type == "Strip") {
-    const std::string content = field.at("content").character();
-    const auto begin = static_cast<std::size_t>(field.at("start").integer(0, kMaxStrip));
-    const auto end = static_cast<std::size_t>(field.at("stop").integer(0, kMaxStrip));
-    if (steps.is_fused) {
-      text_steps_.push_back({TextStep::Kind::strip, content, {}, begin, end});
-    } else {
-      steps.steps.push_back([=](std::string token, bool) {
-        return strip_token(std::move(token), content, begin, end);
-      });
-    }
+    read_strip(field, steps);
   } else if (type == "Replace") {
-    auto pattern = std::make_shared<const Pattern>(Pattern::from_json(field.at("pattern")));
-    const std::string content = field.at("content").string();
-    if (!steps.is_fused) {
-      steps.steps.push_back([=](std::string token, bool) {
-        StepBudget budget(token.size());
-        return pattern->replace(token, content, budget);
-      });
-    } else if (pattern->literal() != nullptr && !pattern->literal()->empty()) {
-      text_steps_.push_back({TextStep::Kind::replace, *pattern->literal(), content, 0, 0});
-    } else {
-      field.refuse("a Replace behind a Fuse needs a pattern that is a string");
-    }
+    read_replace(field, steps);
   } else if (type == "Metaspace") {
     refuse_on_text();
-    const JsonField scheme = field.at("prepend_scheme");
-    const bool drops_first = scheme.is_null() ? field.at("add_prefix_space").boolean_or(true)
-                                              : scheme.string() != "never";
-    steps.depends_on_first = steps.depends_on_first || drops_first;
-    steps.steps.push_back(
-        [=, mark = field.at("replacement").character()](std::string token, bool is_first) {
-          StepBudget budget(token.size());
-          return Pattern(mark).replace(token, is_first && drops_first ? "" : " ", budget);
-        });
+    read_metaspace(field, steps);
   } else {
-    field.refuse(cat("unknown decoder \"", type,
+    field.refuse(cat("unknown decoder \"", shortened(type),
                      "\", known are Sequence, ByteLevel, ByteFallback, Fuse, Strip, Replace and "
                      "Metaspace"));
   }
+}
+
+void Decoder::read_strip(const JsonField& field, TokenSteps& steps) {
+  const std::string content = field.at("content").character();
+  const auto begin = static_cast<std::size_t>(field.at("start").integer(0, kMaxStrip));
+  const auto end = static_cast<std::size_t>(field.at("stop").integer(0, kMaxStrip));
+  if (steps.is_fused) {
+    text_steps_.push_back({TextStep::Kind::strip, content, {}, begin, end});
+  } else {
+    steps.steps.push_back([=](std::string token, bool) {
+      return strip_token(std::move(token), content, begin, end);
+    });
+  }
+}
+
+void Decoder::read_replace(const JsonField& field, TokenSteps& steps) {
+  auto pattern = std::make_shared<const Pattern>(Pattern::from_json(field.at("pattern")));
+  const std::string content = field.at("content").string();
+  if (!steps.is_fused) {
+    steps.steps.push_back([=](std::string token, bool) {
+      StepBudget budget(token.size());
+      return pattern->replace(token, content, budget);
+    });
+  } else if (pattern->literal() != nullptr && !pattern->literal()->empty()) {
+    text_steps_.push_back({TextStep::Kind::replace, *pattern->literal(), content, 0, 0});
+  } else {
+    field.refuse("a Replace behind a Fuse needs a pattern that is a string");
+  }
+}
+
+void Decoder::read_metaspace(const JsonField& field, TokenSteps& steps) {
+  const JsonField scheme = field.at("prepend_scheme");
+  const bool drops_first =
+      scheme.is_null() ? field.at("add_prefix_space").boolean_or(true) : scheme.string() != "never";
+  steps.depends_on_first = steps.depends_on_first || drops_first;
+  steps.steps.push_back(
+      [=, mark = field.at("replacement").character()](std::string token, bool is_first) {
+        StepBudget budget(token.size());
+        return Pattern(mark).replace(token, is_first && drops_first ? "" : " ", budget);
+      });
 }
 
 void Decoder::push(std::int32_t id, DecoderState& state, std::string& out) const {

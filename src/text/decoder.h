@@ -59,6 +59,9 @@ class Decoder {
   };
 
   void read_steps(const JsonField& field, TokenSteps& steps);
+  void read_strip(const JsonField& field, TokenSteps& steps);
+  void read_replace(const JsonField& field, TokenSteps& steps);
+  void read_metaspace(const JsonField& field, TokenSteps& steps);
   void add_token(std::string_view bytes, std::vector<TokenText>& texts);
   std::string run_text_steps(std::string text, bool is_end, DecoderState& state) const;
 

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "text/byte_alphabet.h"
 #include "text/pattern.h"
+#include "text/shortened.h"
 #include "text/text_limits.h"
 #include "text/unicode.h"
 #include "text/unicode_form.h"
@@ -146,7 +147,7 @@ void append_steps(const JsonField& field, Steps& steps) {
   } else if (type == "ByteLevel") {
     steps.push_back(std::make_unique<ByteLevelStep>());
   } else {
-    field.refuse(cat("unknown normalizer \"", type,
+    field.refuse(cat("unknown normalizer \"", shortened(type),
                      "\", known are Sequence, NFC, NFD, NFKC, NFKD, Prepend, Replace, Lowercase, "
                      "Strip, StripAccents and ByteLevel"));
   }

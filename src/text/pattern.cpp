@@ -7,22 +7,22 @@
 namespace trireme::text {
 namespace {
 
-/// Collects matches in order and fills the gaps between them.
+/// Takes matches in order and fills the gaps between them.
 class Spans {
  public:
-  explicit Spans(std::vector<Span>& spans) : spans_(spans) { spans_.clear(); }
+  explicit Spans(const std::function<void(const Span&)>& on_span) : on_span_(on_span) {}
   void add_match(std::size_t begin, std::size_t end) {
-    if (begin > end_) spans_.push_back({end_, begin, false});
-    spans_.push_back({begin, end, true});
+    if (begin > end_) on_span_({end_, begin, false});
+    on_span_({begin, end, true});
     end_ = end;
   }
   void finish(std::size_t size) {
-    if (end_ < size) spans_.push_back({end_, size, false});
+    if (end_ < size) on_span_({end_, size, false});
   }
 
  private:
   std::size_t end_ = 0;
-  std::vector<Span>& spans_;
+  const std::function<void(const Span&)>& on_span_;
 };
 
 void find_in(std::string_view text, const std::string& literal, StepBudget&, Spans& spans) {
@@ -76,22 +76,21 @@ Pattern Pattern::from_json(const JsonField& field) {
   return Pattern(Regex(regex.string(), regex.path()));
 }
 
-void Pattern::find(std::string_view text, StepBudget& budget, std::vector<Span>& spans) const {
-  Spans found(spans);
-  std::visit([&](const auto& pattern) { find_in(text, pattern, budget, found); }, pattern_);
-  found.finish(text.size());
+void Pattern::find(std::string_view text, StepBudget& budget,
+                   const std::function<void(const Span&)>& on_span) const {
+  Spans spans(on_span);
+  std::visit([&](const auto& pattern) { find_in(text, pattern, budget, spans); }, pattern_);
+  spans.finish(text.size());
 }
 
 std::string Pattern::replace(std::string_view text, std::string_view replacement,
                              StepBudget& budget) const {
-  std::vector<Span> spans;
-  find(text, budget, spans);
   std::string out;
   out.reserve(text.size());
-  for (const Span& span : spans) {
+  find(text, budget, [&](const Span& span) {
     out += span.is_match ? replacement : text.substr(span.begin, span.end - span.begin);
     check_text_size(out.size());
-  }
+  });
   return out;
 }
 

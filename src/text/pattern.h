@@ -1,9 +1,9 @@
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <variant>
-#include <vector>
 
 #include "text/json_field.h"
 #include "text/regex.h"
@@ -29,9 +29,9 @@ class Pattern {
   static Pattern from_json(const JsonField& field);
 
   /// Cuts `text` into matches and what lies between them, none empty but matches of expressions
-  /// that may be; `spans` gets them in the place of what it held. Throws Error(input) as
-  /// Regex::Search does.
-  void find(std::string_view text, StepBudget& budget, std::vector<Span>& spans) const;
+  /// that may be, and hands them on in order. Throws Error(input) as Regex::Search does.
+  void find(std::string_view text, StepBudget& budget,
+            const std::function<void(const Span&)>& on_span) const;
 
   /// `text` with every match replaced.
   std::string replace(std::string_view text, std::string_view replacement,

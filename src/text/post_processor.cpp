@@ -1,6 +1,7 @@
 #include "text/post_processor.h"
 
 #include "base/error.h"
+#include "text/shortened.h"
 #include "text/text_limits.h"
 
 namespace trireme::text {
@@ -52,7 +53,7 @@ SpecialTokenFrame read_post_processor(const JsonField& field) {
   if (type == "TemplateProcessing") return read_template(field);
   if (type == "RobertaProcessing" || type == "BertProcessing") return read_cls_and_sep(field);
   if (type != "Sequence") {
-    field.refuse(cat("unknown post-processor \"", type,
+    field.refuse(cat("unknown post-processor \"", shortened(type),
                      "\", known are Sequence, TemplateProcessing, ByteLevel, RobertaProcessing and "
                      "BertProcessing"));
   }

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "text/byte_alphabet.h"
 #include "text/pattern.h"
+#include "text/shortened.h"
 #include "text/text_limits.h"
 
 namespace trireme::text {
@@ -21,49 +22,59 @@ SplitBehavior behavior_from_json(const JsonField& field) {
   if (name == "MergedWithPrevious") return SplitBehavior::merged_with_previous;
   if (name == "MergedWithNext") return SplitBehavior::merged_with_next;
   if (name == "Contiguous") return SplitBehavior::contiguous;
-  field.refuse(cat("unknown behavior \"", name,
+  field.refuse(cat("unknown behavior \"", shortened(name),
                    "\", expected Removed, Isolated, MergedWithPrevious, MergedWithNext or "
                    "Contiguous"));
 }
 
-/// Appends the pieces that `spans` (of the text from `offset` on) make.
-void append_pieces(const std::vector<Span>& spans, SplitBehavior behavior, std::size_t offset,
-                   std::vector<Piece>& pieces) {
-  const std::size_t first = pieces.size();
-  bool previous_is_match = false;
-  for (std::size_t idx = 0; idx < spans.size(); ++idx) {
-    const Span& span = spans[idx];
-    const bool has_piece = pieces.size() > first;
-    bool joins_last = false;
-    switch (behavior) {
+/// Appends the pieces that the spans of a text make, one span after the other.
+class PieceBuilder {
+ public:
+  /// Spans are relative to `offset`.
+  PieceBuilder(SplitBehavior behavior, std::size_t offset, std::vector<Piece>& pieces)
+      : behavior_(behavior), offset_(offset), pieces_(pieces) {}
+
+  void add(const Span& span) {
+    if (!(behavior_ == SplitBehavior::removed && span.is_match)) {
+      if (has_piece_ && joins_last(span)) {
+        pieces_.back().end = offset_ + span.end;
+      } else {
+        drop_empty();
+        pieces_.push_back({offset_ + span.begin, offset_ + span.end});
+      }
+      has_piece_ = true;
+    }
+    previous_is_match_ = span.is_match;
+  }
+
+  /// Call it behind the last span: an empty match may have made an empty piece.
+  void drop_empty() {
+    if (has_piece_ && pieces_.back().begin == pieces_.back().end) pieces_.pop_back();
+  }
+
+ private:
+  bool joins_last(const Span& span) const {
+    switch (behavior_) {
       case SplitBehavior::removed:
-        if (span.is_match) continue;
-        break;
       case SplitBehavior::isolated:
-        break;
+        return false;
       case SplitBehavior::merged_with_previous:
-        joins_last = has_piece && span.is_match && !previous_is_match;
-        break;
+        return span.is_match && !previous_is_match_;
       case SplitBehavior::merged_with_next:
         // A match joins the text behind it; of several matches in a row only the last does.
-        joins_last = has_piece && previous_is_match && !span.is_match;
-        break;
+        return previous_is_match_ && !span.is_match;
       case SplitBehavior::contiguous:
-        joins_last = has_piece && span.is_match == previous_is_match;
-        break;
+        return span.is_match == previous_is_match_;
     }
-    if (joins_last) {
-      pieces.back().end = offset + span.end;
-    } else {
-      pieces.push_back({offset + span.begin, offset + span.end});
-    }
-    previous_is_match = span.is_match;
+    return false;
   }
-  const auto is_empty = [](const Piece& piece) { return piece.begin == piece.end; };
-  pieces.erase(
-      std::remove_if(pieces.begin() + static_cast<std::ptrdiff_t>(first), pieces.end(), is_empty),
-      pieces.end());
-}
+
+  SplitBehavior behavior_;
+  std::size_t offset_;
+  std::vector<Piece>& pieces_;
+  bool has_piece_ = false;
+  bool previous_is_match_ = false;
+};
 
 std::string_view text_of(const PreTokenized& section, const Piece& piece) {
   return section.text.substr(piece.begin, piece.end - piece.begin);
@@ -91,13 +102,12 @@ class SplitStep : public PreTokenizer {
 
   void apply(PreTokenized& section, StepBudget& budget) const override {
     std::vector<Piece> pieces;
-    std::vector<Span> spans;
     for (const Piece& piece : section.pieces) {
-      pattern_.find(text_of(section, piece), budget, spans);
-      if (invert_) {
-        for (Span& span : spans) span.is_match = !span.is_match;
-      }
-      append_pieces(spans, behavior_, piece.begin, pieces);
+      PieceBuilder builder(behavior_, piece.begin, pieces);
+      pattern_.find(text_of(section, piece), budget, [&](const Span& span) {
+        builder.add({span.begin, span.end, span.is_match != invert_});
+      });
+      builder.drop_empty();
     }
     section.pieces = std::move(pieces);
   }
@@ -181,7 +191,8 @@ MetaspaceStep::Prepend prepend_from_json(const JsonField& field) {
   if (scheme.string() == "always") return MetaspaceStep::Prepend::always;
   if (scheme.string() == "first") return MetaspaceStep::Prepend::first;
   if (scheme.string() == "never") return MetaspaceStep::Prepend::never;
-  scheme.refuse(cat("unknown scheme \"", scheme.string(), "\", expected always, first or never"));
+  scheme.refuse(
+      cat("unknown scheme \"", shortened(scheme.string()), "\", expected always, first or never"));
 }
 
 using Steps = std::vector<std::unique_ptr<PreTokenizer>>;
@@ -223,7 +234,7 @@ void append_steps(const JsonField& field, bool is_last, Steps& steps) {
   } else if (type == "WhitespaceSplit") {
     add_split(Pattern(scan_one_space), SplitBehavior::removed);
   } else {
-    field.refuse(cat("unknown pre-tokenizer \"", type,
+    field.refuse(cat("unknown pre-tokenizer \"", shortened(type),
                      "\", known are Sequence, Split, ByteLevel, Metaspace, Digits, Punctuation, "
                      "Whitespace and WhitespaceSplit"));
   }

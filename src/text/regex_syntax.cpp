@@ -8,16 +8,21 @@
 namespace trireme::text {
 namespace {
 
-constexpr std::string_view kWordClass = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
+// Letters, marks, decimal digits, connectors, and, of all other numbers, those of Latin-1.
+constexpr std::string_view kWordClass =
+    R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";
 constexpr std::string_view kSpaceClass = R"(\t-\r\x{85}\p{Z})";
 constexpr std::string_view kHexClass = "0-9a-fA-F";
 
-constexpr std::string_view kWordBoundary =
-    R"((?:(?<=[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}])(?![\p{Alphabetic}\p{M}\p{Nd}\p{Pc}])|)"
-    R"((?<![\p{Alphabetic}\p{M}\p{Nd}\p{Pc}])(?=[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}])))";
-constexpr std::string_view kNoWordBoundary =
-    R"((?:(?<=[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}])(?=[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}])|)"
-    R"((?<![\p{Alphabetic}\p{M}\p{Nd}\p{Pc}])(?![\p{Alphabetic}\p{M}\p{Nd}\p{Pc}])))";
+/// \b and \B: a word character on one side only, or on both sides or none.
+std::string boundary(bool is_negative) {
+  const std::string behind_word = cat("(?<=[", kWordClass, "])");
+  const std::string behind_other = cat("(?<![", kWordClass, "])");
+  const std::string before_word = cat("(?=[", kWordClass, "])");
+  const std::string before_other = cat("(?![", kWordClass, "])");
+  return cat("(?:", behind_word, is_negative ? before_word : before_other, "|", behind_other,
+             is_negative ? before_other : before_word, ")");
+}
 
 /// What an escape of one letter is as the members of a class; empty if it is no class.
 std::string_view class_of_escape(char letter) {
@@ -48,7 +53,7 @@ std::size_t translate_escape(std::string_view rest, bool is_in_class, std::strin
     return 6;
   }
   if ((letter == 'b' || letter == 'B') && !is_in_class) {
-    out += letter == 'b' ? kWordBoundary : kNoWordBoundary;
+    out += boundary(letter == 'B');
     return 2;
   }
   const std::string_view members = class_of_escape(letter);

@@ -10,6 +10,7 @@
 #include "text/normalizer.h"
 #include "text/post_processor.h"
 #include "text/pre_tokenizer.h"
+#include "text/shortened.h"
 #include "text/text_limits.h"
 #include "text/tokenizer_file.h"
 #include "text/unicode.h"
@@ -56,14 +57,14 @@ Bpe make_bpe(TokenizerFile& file, const JsonField& model) {
   const JsonField type = model.at("type");
   // The oldest files do not name the type.
   if (!(type.is_null() && file.has_merges) && type.string() != "BPE") {
-    type.refuse(cat("unknown model \"", type.string(), "\", known is BPE"));
+    type.refuse(cat("unknown model \"", shortened(type.string()), "\", known is BPE"));
   }
   if (!file.has_vocabulary) model.at("vocab").refuse("expected an object of tokens and ids");
   if (!file.has_merges) model.at("merges").refuse("expected a list of pairs");
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     const JsonField affix = model.at(key);
     if (!affix.is_null() && !affix.string().empty()) {
-      affix.refuse(cat("\"", affix.string(), "\" is not supported"));
+      affix.refuse(cat("\"", shortened(affix.string()), "\" is not supported"));
     }
   }
   const Json& dropout = model.at("dropout").value();
@@ -143,10 +144,11 @@ void Tokenizer::Model::index_added_tokens(const std::string& name) {
     if (other_id.value_or(token.id) != token.id ||
         other_token.value_or(token.content) != token.content) {
       fail(ErrorKind::checkpoint,
-           cat(name, ": added_tokens[", idx, "]: \"", token.content, "\" with id ", token.id,
-               " contradicts another token: ",
-               other_id.value_or(token.id) != token.id ? cat("it has id ", *other_id, " already")
-                                                       : cat("that id is \"", *other_token, "\"")));
+           cat(name, ": added_tokens[", idx, "]: \"", shortened(token.content), "\" with id ",
+               token.id, " contradicts another token: ",
+               other_id.value_or(token.id) != token.id
+                   ? cat("it has id ", *other_id, " already")
+                   : cat("that id is \"", shortened(*other_token), "\"")));
     }
     added_ids.emplace(token.content, token.id);
     added_of_id[token.id] = static_cast<std::int32_t>(idx);
@@ -212,7 +214,13 @@ Tokenizer Tokenizer::load(const std::string& model_dir) {
 Tokenizer Tokenizer::parse(std::string_view json, const std::string& name) {
   TokenizerFile file = read_tokenizer_file(json, name);
   // Truncation and padding, which the file may ask for, are up to the caller.
-  return Tokenizer(std::make_unique<const Model>(file, name));
+  try {
+    return Tokenizer(std::make_unique<const Model>(file, name));
+  } catch (const Error& error) {
+    // The file's own tokens exceed the limits on texts.
+    if (error.kind() != ErrorKind::input) throw;
+    fail(ErrorKind::checkpoint, cat(name, ": ", error.what()));
+  }
 }
 
 std::vector<std::int32_t> Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
@@ -221,7 +229,12 @@ std::vector<std::int32_t> Tokenizer::encode(std::string_view text, bool add_spec
     fail(ErrorKind::input, cat("the text is not UTF-8 at byte ", *offset));
   }
   Model::Encoding encoding{StepBudget(text.size()), {}, {}};
-  if (add_special_tokens) encoding.ids = model_->frame.before;
+  // Room that is not used costs no memory where it matters, in a long text; growing would.
+  encoding.ids.reserve(text.size() / 2 + 8);
+  if (add_special_tokens) {
+    encoding.ids.insert(encoding.ids.end(), model_->frame.before.begin(),
+                        model_->frame.before.end());
+  }
   std::vector<AddedTokenFinder::Section> sections;
   model_->raw_finder.find(text, sections);
   for (const auto& section : sections) {
@@ -236,6 +249,7 @@ std::vector<std::int32_t> Tokenizer::encode(std::string_view text, bool add_spec
     const auto& behind = model_->frame.behind;
     encoding.ids.insert(encoding.ids.end(), behind.begin(), behind.end());
   }
+  encoding.ids.shrink_to_fit();
   return std::move(encoding.ids);
 }
 

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "text/shortened.h"
 #include "text/text_limits.h"
 
 namespace trireme::text {
@@ -21,7 +22,7 @@ class Reader : public nlohmann::json_sax<Json> {
   bool null() override { return value(nullptr, "null"); }
   bool boolean(bool given) override { return value(given, given ? "true" : "false"); }
   bool number_float(number_float_t given, const string_t& text) override {
-    return value(given, text);
+    return value(given, shortened(text));
   }
   bool number_integer(number_integer_t given) override { return number(given, given); }
   bool number_unsigned(number_unsigned_t given) override {
@@ -84,7 +85,8 @@ class Reader : public nlohmann::json_sax<Json> {
       return true;
     }
     if (!open_.back().keys.insert(given).second) {
-      fail(ErrorKind::checkpoint, cat(name_, ": key \"", given, "\" stands twice in one object"));
+      fail(ErrorKind::checkpoint,
+           cat(name_, ": key \"", shortened(given), "\" stands twice in one object"));
     }
     open_.back().key = std::move(given);
     return true;
@@ -92,7 +94,7 @@ class Reader : public nlohmann::json_sax<Json> {
 
   bool parse_error(std::size_t, const std::string&,
                    const nlohmann::detail::exception& error) override {
-    fail(ErrorKind::checkpoint, cat(name_, ": not JSON: ", error.what()));
+    fail(ErrorKind::checkpoint, cat(name_, ": not JSON: ", shortened(error.what(), 300)));
   }
 
   Json take() { return std::move(root_); }
@@ -117,8 +119,8 @@ class Reader : public nlohmann::json_sax<Json> {
   [[noreturn]] void refuse_in_list(const std::string& found) const {
     if (part_ == Part::merges) refuse_merge(found);
     fail(ErrorKind::checkpoint,
-         cat(name_, ": model.vocab: the id of \"", token_, "\": expected an integer from 0 to ",
-             kMaxTokens - 1, ", found ", found));
+         cat(name_, ": model.vocab: the id of \"", shortened(token_),
+             "\": expected an integer from 0 to ", kMaxTokens - 1, ", found ", found));
   }
 
   bool merge(std::string& given) {
@@ -129,7 +131,7 @@ class Reader : public nlohmann::json_sax<Json> {
     }
     const std::size_t blank = given.find(' ');
     if (blank == std::string::npos || given.find(' ', blank + 1) != std::string::npos) {
-      refuse_merge(cat("\"", given, "\""));
+      refuse_merge(cat("\"", shortened(given), "\""));
     }
     file_.merges.add(std::string_view(given).substr(0, blank),
                      std::string_view(given).substr(blank + 1));

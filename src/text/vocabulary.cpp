@@ -2,17 +2,12 @@
 
 #include <algorithm>
 #include <bit>
-#include <random>
 
 #include "base/error.h"
 #include "text/hashing.h"
+#include "text/shortened.h"
 
 namespace trireme::text {
-
-std::uint64_t random_hash_seed() {
-  std::random_device device;
-  return static_cast<std::uint64_t>(device()) << 32 | device();
-}
 
 Vocabulary::Vocabulary(TokenList list, const std::string& where)
     : list_(std::move(list)),
@@ -27,11 +22,12 @@ Vocabulary::Vocabulary(TokenList list, const std::string& where)
     const std::uint64_t hash = hash_bytes(token, seed_);
     Slot& slot = slots_[slot_of(token, hash)];
     if (slot.entry_idx >= 0)
-      fail(ErrorKind::checkpoint, cat(where, ": token \"", token, "\" stands twice"));
+      fail(ErrorKind::checkpoint, cat(where, ": token \"", shortened(token), "\" stands twice"));
     slot = {static_cast<std::uint32_t>(hash), static_cast<std::int32_t>(idx)};
     if (entry_of_id_[entry.id] >= 0) {
       fail(ErrorKind::checkpoint,
-           cat(where, ": id ", entry.id, " stands twice, the second time for \"", token, "\""));
+           cat(where, ": id ", entry.id, " stands twice, the second time for \"", shortened(token),
+               "\""));
     }
     entry_of_id_[entry.id] = static_cast<std::int32_t>(idx);
     max_token_bytes_ = std::max<std::size_t>(max_token_bytes_, entry.num_bytes);

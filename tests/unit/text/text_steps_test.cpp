@@ -113,10 +113,9 @@ TEST(Regex, StopsATextThatNeedsTooManySteps) {
   const Pattern pattern(Regex(R"((a|a)*\d)", "test"));
   const std::string text(60, 'a');
   StepBudget budget(text.size());
-  std::vector<Span> spans;
 
   try {
-    pattern.find(text, budget, spans);
+    pattern.find(text, budget, [](const Span&) {});
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::input);
@@ -128,21 +127,19 @@ TEST(Regex, StopsATextThatNeedsQuadraticTime) {
   const Pattern pattern(Regex(R"(\p{L}+\d)", "test"));
   const std::string text(100'000, 'a');
   StepBudget budget(text.size());
-  std::vector<Span> spans;
 
-  EXPECT_THROW(pattern.find(text, budget, spans), Error);
+  EXPECT_THROW(pattern.find(text, budget, [](const Span&) {}), Error);
 }
 
 TEST(Regex, SharesOneBudgetAmongAllPieces) {
   const Pattern pattern(Regex(R"((a|a)*\d)", "test"));
   const std::string text(18, 'a');
   StepBudget budget(text.size());
-  std::vector<Span> spans;
 
-  EXPECT_NO_THROW(pattern.find(text, budget, spans));
+  EXPECT_NO_THROW(pattern.find(text, budget, [](const Span&) {}));
   EXPECT_THROW(
       {
-        for (int piece = 0; piece < 1000; ++piece) pattern.find(text, budget, spans);
+        for (int piece = 0; piece < 1000; ++piece) pattern.find(text, budget, [](const Span&) {});
       },
       Error);
 }
@@ -207,6 +204,16 @@ TEST(PreTokenizers, SplitWithEveryBehavior) {
   EXPECT_EQ(pieces(split("MergedWithNext"), text), (Strings{"a", "-", "-b", "-"}));
   EXPECT_EQ(pieces(split("Contiguous"), text), (Strings{"a", "--", "b", "-"}));
   EXPECT_EQ(pieces(split("Removed", true), text), (Strings{"-", "-", "-"}));
+}
+
+TEST(PreTokenizers, GiveNoEmptyPieces) {
+  const auto split_at = [](const std::string& behavior) {
+    return cat(R"({"type": "Split", "pattern": {"Regex": "x*"}, "behavior": ")", behavior, "\"}");
+  };
+  EXPECT_EQ(pieces(split_at("Isolated"), "axb"), (Strings{"a", "x", "b"}));
+  EXPECT_EQ(pieces(split_at("MergedWithNext"), "abx"), (Strings{"a", "b", "x"}));
+  EXPECT_EQ(pieces(split_at("MergedWithPrevious"), "abx"), (Strings{"a", "bx"}));
+  EXPECT_EQ(pieces(split_at("Removed"), "xx"), (Strings{}));
 }
 
 TEST(PreTokenizers, DoWhatTheirNamesSay) {

@@ -158,6 +158,17 @@ std::vector<Broken> broken_files() {
                     "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}],
                     "special_tokens": {"<s>": {"ids": [1000000000000]}}})"),
        "ids[0]"},
+      {"added token that its own normalizer cannot take",
+       with_part(R"("added_tokens": [{"id": 1, "content": ")" + repeated("a", 60) +
+                 R"(", "normalized": true}],
+                 "normalizer": {"type": "Replace", "pattern": {"Regex": "(a|a)*\\d"},
+                                "content": ""})"),
+       "needs too much"},
+      {"key of a megabyte",
+       R"({")" + std::string(1'000'000, 'k') + R"(": 1, ")" + std::string(1'000'000, 'k') +
+           R"(": 1})",
+       "stands twice"},
+      {"string of a megabyte without an end", "{\"" + std::string(1'000'000, 'k'), "not JSON"},
       {"unknown decoder", with_part(R"("decoder": {"type": "CTC"})"), "decoder \"CTC\""},
       {"strip of a million",
        with_part(R"("decoder": {"type": "Strip", "content": " ", "start": 1000000, "stop": 0})"),
