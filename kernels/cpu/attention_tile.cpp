@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "kernels/cpu/detail/dot_tile.h"
+#include "kernels/cpu/detail/outer_tile.h"
 #include "kernels/cpu/detail/simd_math.h"
 
 namespace trireme::kernels::cpu {
@@ -13,8 +14,8 @@ using simd::Floats;
 
 // Tokens whose keys and values are taken together; a multiple of every vector.
 constexpr std::int64_t kChunk = 64;
-// From this many rows on the keys and values of a chunk are widened to float32 once.
-constexpr std::int64_t kRowsToWiden = 9;
+// From this many rows on the keys of a chunk are transposed, and it and its values widened, once.
+constexpr std::int64_t kManyRows = 9;
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 /// Tokens of a chunk that lie one after the other in a block.
@@ -33,11 +34,11 @@ struct Runs {
 
 /// What a tile works on, by rows.
 struct Scratch {
-  float* q;       ///< [rows, head_dim], times the scale
-  float* out;     ///< [rows, head_dim]
-  float* scores;  ///< [rows, kChunk]
-  float* k;       ///< [kChunk, head_dim], if widened
-  float* v;
+  float* q;        ///< [rows, head_dim], times the scale
+  float* out;      ///< [rows, head_dim]
+  float* scores;   ///< [rows, kChunk]
+  float* k;        ///< [head_dim, kChunk], with many rows
+  float* v;        ///< [kChunk, head_dim], with many rows
   float* largest;  ///< [rows]
   float* sum;      ///< [rows]
 
@@ -73,6 +74,38 @@ TRIREME_INLINE Runs<T> find_runs(const AttentionTile& tile, std::int64_t begin,
   return result;
 }
 
+/// from [count, size] to columns of to [size, kChunk].
+template <int lanes, typename T>
+TRIREME_INLINE void transpose_keys(const T* from, std::int64_t count, std::int64_t size,
+                                   float* to) {
+  std::int64_t token = 0;
+  for (; token + lanes <= count; token += lanes) {
+    std::int64_t i = 0;
+    for (; i + lanes <= size; i += lanes) {
+      Floats<lanes> square[lanes];
+#pragma GCC unroll 16
+      for (int row = 0; row < lanes; ++row) {
+        square[row] = simd::load<lanes>(from + (token + row) * size + i);
+      }
+      simd::transpose<lanes>(square);
+#pragma GCC unroll 16
+      for (int row = 0; row < lanes; ++row) {
+        simd::store<lanes>(square[row], to + (i + row) * kChunk + token);
+      }
+    }
+    for (; i < size; ++i) {
+      for (int row = 0; row < lanes; ++row) {
+        to[i * kChunk + token + row] = static_cast<float>(from[(token + row) * size + i]);
+      }
+    }
+  }
+  for (; token < count; ++token) {
+    for (std::int64_t i = 0; i < size; ++i) {
+      to[i * kChunk + token] = static_cast<float>(from[token * size + i]);
+    }
+  }
+}
+
 template <int lanes, typename T>
 TRIREME_INLINE void widen(const T* from, std::int64_t count, float* to) {
   std::int64_t i = 0;
@@ -80,17 +113,21 @@ TRIREME_INLINE void widen(const T* from, std::int64_t count, float* to) {
   for (; i < count; ++i) to[i] = static_cast<float>(from[i]);
 }
 
+/// Keys and values of the runs into scratch memory; runs that lie side by side there become one.
 template <int lanes, typename T>
-TRIREME_INLINE Runs<float> widen_runs(const Runs<T>& from, std::int64_t size,
-                                      const Scratch& scratch) {
+TRIREME_INLINE Runs<float> gather_runs(const Runs<T>& from, std::int64_t size,
+                                       const Scratch& scratch) {
   Runs<float> result;
-  for (; result.count < from.count; ++result.count) {
-    const Run<T>& run = from.runs[result.count];
-    float* k = scratch.k + run.at * size;
-    float* v = scratch.v + run.at * size;
-    widen<lanes>(run.k, run.count * size, k);
-    widen<lanes>(run.v, run.count * size, v);
-    result.runs[result.count] = {run.at, run.count, k, v};
+  for (std::int64_t i = 0; i < from.count; ++i) {
+    const Run<T>& run = from.runs[i];
+    transpose_keys<lanes>(run.k, run.count, size, scratch.k + run.at);
+    widen<lanes>(run.v, run.count * size, scratch.v + run.at * size);
+    Run<float>* last = result.count == 0 ? nullptr : &result.runs[result.count - 1];
+    if (last != nullptr && last->at + last->count == run.at) {
+      last->count += run.count;
+    } else {
+      result.runs[result.count++] = {run.at, run.count, nullptr, scratch.v + run.at * size};
+    }
   }
   return result;
 }
@@ -175,87 +212,11 @@ TRIREME_INLINE float soften(float* scores, float& largest, float& sum) {
   return shrink;
 }
 
-/// out[row] += the run's values times the row's weights, for `rows` rows and `vectors` vectors of
-/// columns.
-template <int lanes, int rows, int vectors, typename T>
-TRIREME_INLINE void add_values(const Run<T>& run, std::int64_t size, const float* weights,
-                               std::int64_t column, float* out) {
-  Floats<lanes> sums[rows][vectors];
-#pragma GCC unroll 16
-  for (int row = 0; row < rows; ++row) {
-#pragma GCC unroll 16
-    for (int i = 0; i < vectors; ++i) {
-      sums[row][i] = simd::load<lanes>(out + row * size + column + i * lanes);
-    }
-  }
-  for (std::int64_t token = 0; token < run.count; ++token) {
-    Floats<lanes> values[vectors];
-#pragma GCC unroll 16
-    for (int i = 0; i < vectors; ++i) {
-      values[i] = simd::load<lanes>(run.v + token * size + column + i * lanes);
-    }
-#pragma GCC unroll 16
-    for (int row = 0; row < rows; ++row) {
-      const float weight = weights[row * kChunk + run.at + token];
-#pragma GCC unroll 16
-      for (int i = 0; i < vectors; ++i) sums[row][i] += values[i] * weight;
-    }
-  }
-#pragma GCC unroll 16
-  for (int row = 0; row < rows; ++row) {
-#pragma GCC unroll 16
-    for (int i = 0; i < vectors; ++i) {
-      simd::store<lanes>(sums[row][i], out + row * size + column + i * lanes);
-    }
-  }
-}
-
-template <int lanes, int rows, typename T>
-TRIREME_INLINE void add_run(const Run<T>& run, std::int64_t size, const float* weights,
-                            float* out) {
-  constexpr int vectors = lanes == 16 ? 4 : 2;
-  std::int64_t column = 0;
-  for (; column + vectors * lanes <= size; column += vectors * lanes) {
-    add_values<lanes, rows, vectors>(run, size, weights, column, out);
-  }
-  for (; column + lanes <= size; column += lanes) {
-    add_values<lanes, rows, 1>(run, size, weights, column, out);
-  }
-  for (; column < size; ++column) {
-    for (int row = 0; row < rows; ++row) {
-      for (std::int64_t token = 0; token < run.count; ++token) {
-        out[row * size + column] += weights[row * kChunk + run.at + token] *
-                                    static_cast<float>(run.v[token * size + column]);
-      }
-    }
-  }
-}
-
+/// Scores to weights, and out += weights · values.
 template <int lanes, typename T>
-TRIREME_INLINE void add_runs(const Runs<T>& runs, std::int64_t size, std::int64_t num_rows,
+TRIREME_INLINE void add_runs(const AttentionTile& tile, const Runs<T>& runs, std::int64_t begin,
                              const Scratch& scratch) {
-  for (std::int64_t i = 0; i < runs.count; ++i) {
-    std::int64_t row = 0;
-    for (; row + 4 <= num_rows; row += 4) {
-      add_run<lanes, 4>(runs.runs[i], size, scratch.scores + row * kChunk,
-                        scratch.out + row * size);
-    }
-    for (; row + 3 <= num_rows; row += 3) {
-      add_run<lanes, 3>(runs.runs[i], size, scratch.scores + row * kChunk,
-                        scratch.out + row * size);
-    }
-    for (; row < num_rows; ++row) {
-      add_run<lanes, 1>(runs.runs[i], size, scratch.scores + row * kChunk,
-                        scratch.out + row * size);
-    }
-  }
-}
-
-template <int lanes, typename T>
-TRIREME_INLINE void attend_chunk(const AttentionTile& tile, const Runs<T>& runs, std::int64_t begin,
-                                 const Scratch& scratch) {
   const std::int64_t size = tile.cache->head_dim;
-  score_runs<lanes>(runs, size, tile.num_rows, scratch);
   for (std::int64_t row = 0; row < tile.num_rows; ++row) {
     float* scores = scratch.scores + row * kChunk;
     hide(tile, runs, begin, scores, row);
@@ -264,7 +225,24 @@ TRIREME_INLINE void attend_chunk(const AttentionTile& tile, const Runs<T>& runs,
     float* out = scratch.out + row * size;
     for (std::int64_t i = 0; i < size; ++i) out[i] *= shrink;
   }
-  add_runs<lanes>(runs, size, tile.num_rows, scratch);
+  for (std::int64_t i = 0; i < runs.count; ++i) {
+    const Run<T>& run = runs.runs[i];
+    simd::outer_product<lanes, T>(scratch.scores + run.at, kChunk, tile.num_rows,
+                                  {run.v, size, size}, run.count, {scratch.out, size, size}, true);
+  }
+}
+
+/// Brings what the next chunk reads into the cache.
+template <typename T>
+TRIREME_INLINE void fetch_runs(const Runs<T>& runs, std::int64_t size) {
+  constexpr std::int64_t line = 64 / sizeof(T);
+  for (std::int64_t i = 0; i < runs.count; ++i) {
+    const Run<T>& run = runs.runs[i];
+    for (std::int64_t at = 0; at < run.count * size; at += line) {
+      __builtin_prefetch(run.k + at);
+      __builtin_prefetch(run.v + at);
+    }
+  }
 }
 
 TRIREME_INLINE void begin_rows(const AttentionTile& tile, const Scratch& scratch) {
@@ -298,13 +276,24 @@ TRIREME_INLINE void attend_typed(const AttentionTile& tile, float* memory) {
   const std::int64_t first =
       tile.window > 0 ? std::max<std::int64_t>(0, tile.position_of(0) - tile.window + 1) : 0;
   const std::int64_t end = tile.position_of(tile.num_rows - 1) + 1;
+  const std::int64_t size = tile.cache->head_dim;
   for (std::int64_t begin = first / kChunk * kChunk; begin < end; begin += kChunk) {
-    const Runs<T> runs = find_runs<T>(tile, begin, std::min(kChunk, end - begin));
-    if (sizeof(T) < sizeof(float) && tile.num_rows >= kRowsToWiden) {
-      attend_chunk<lanes>(tile, widen_runs<lanes>(runs, tile.cache->head_dim, scratch), begin,
-                          scratch);
+    const std::int64_t count = std::min(kChunk, end - begin);
+    const Runs<T> runs = find_runs<T>(tile, begin, count);
+    if (tile.num_rows >= kManyRows) {
+      const Runs<float> gathered = gather_runs<lanes>(runs, size, scratch);
+      const std::int64_t columns = (count + lanes - 1) / lanes * lanes;
+      simd::outer_product<lanes, float>(scratch.q, size, tile.num_rows,
+                                        {scratch.k, kChunk, columns}, size,
+                                        {scratch.scores, kChunk, columns}, false);
+      add_runs<lanes>(tile, gathered, begin, scratch);
     } else {
-      attend_chunk<lanes>(tile, runs, begin, scratch);
+      if (begin + kChunk < end) {
+        fetch_runs(find_runs<T>(tile, begin + kChunk, std::min(kChunk, end - begin - kChunk)),
+                   size);
+      }
+      score_runs<lanes>(runs, size, tile.num_rows, scratch);
+      add_runs<lanes>(tile, runs, begin, scratch);
     }
   }
   end_rows(tile, scratch);

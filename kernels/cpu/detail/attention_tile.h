@@ -25,7 +25,7 @@ struct AttentionTile {
     return first_position + (first_row + row) / heads_per_kv;
   }
 };
-inline constexpr std::int64_t kMostRowsOfTile = 48;
+inline constexpr std::int64_t kMostRowsOfTile = 96;
 
 /// Floats of scratch memory that a tile needs.
 std::int64_t attention_scratch(std::int64_t head_dim);

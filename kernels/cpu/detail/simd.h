@@ -95,18 +95,23 @@ TRIREME_INLINE void store_part(Floats<lanes> from, float* to, std::int64_t count
   std::memcpy(to, &from, static_cast<std::size_t>(count) * sizeof(float));
 }
 
-/// Adds the lanes that are `distance` apart: of each 2·distance lanes, the first `distance` results
-/// are those of a, the others those of b.
+/// Of two vectors cut into groups of 2 · distance lanes: which lane of both together goes to lane
+/// `at` of the vector that holds the first (half 0) or the second halves of the groups, those of a
+/// before b's.
+template <int lanes, int distance>
+constexpr int half_source(int at, int half) {
+  const int group = at / (2 * distance) * 2 * distance;
+  const int vector = at / distance % 2 * lanes;
+  return vector + group + half * distance + at % distance;
+}
+
+/// Adds the lanes that are `distance` apart: of each 2 · distance lanes, the first `distance`
+/// results are those of a, the others those of b.
 template <int lanes, int distance, int... lane>
 TRIREME_INLINE Floats<lanes> add_halves(Floats<lanes> a, Floats<lanes> b,
                                         std::integer_sequence<int, lane...>) {
-  constexpr auto source = [](int at, int half) {
-    const int group = at / (2 * distance) * 2 * distance;
-    const int vector = at / distance % 2 * lanes;
-    return vector + group + half * distance + at % distance;
-  };
-  return __builtin_shufflevector(a, b, source(lane, 0)...) +
-         __builtin_shufflevector(a, b, source(lane, 1)...);
+  return __builtin_shufflevector(a, b, half_source<lanes, distance>(lane, 0)...) +
+         __builtin_shufflevector(a, b, half_source<lanes, distance>(lane, 1)...);
 }
 
 /// The sums over the lanes of `count` vectors (a power of two up to lanes), left in vectors[0]:
