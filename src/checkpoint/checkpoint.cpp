@@ -1,97 +1,48 @@
 #include "checkpoint/checkpoint.h"
 
-#include <array>
-#include <set>
-
 #include "base/error.h"
 #include "base/nearest.h"
-#include "checkpoint/config_reader.h"
 #include "checkpoint/files.h"
-#include "checkpoint/json_file.h"
+#include "checkpoint/folder.h"
 #include "checkpoint/safetensors.h"
+#include "io/sha256.h"
 
 namespace trireme::checkpoint {
-namespace {
 
-constexpr std::size_t kMaxFiles = 10000;
-
-/// Only names of files that stand in the folder itself: an index must not reach another path.
-void check_file_name(const std::string& name, const std::string& where) {
-  const bool plain = !name.empty() && name.front() != '.' && name.size() <= 255 &&
-                     name.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos &&
-                     name.ends_with(".safetensors");
-  if (!plain) {
-    fail(ErrorKind::checkpoint,
-         cat(where, ": file name ", shown(name), ", expected NAME.safetensors inside the folder"));
-  }
-}
-
-std::map<std::string, std::string> read_index(const std::string& path) {
-  const Json index =
-      parse_object(read_text_file(path, kMaxHeaderBytes), path, {.max_bytes = kMaxHeaderBytes});
-  const ConfigReader reader(index, path);
-  const Json* map = reader.find_object("weight_map");
-  if (map == nullptr || map->empty()) {
-    fail(ErrorKind::checkpoint, cat(path, ": weight_map is missing or empty"));
-  }
-  std::map<std::string, std::string> result;
-  for (const auto& [tensor, file] : map->items()) {
-    if (!file.is_string()) reader.refuse(cat("weight_map[\"", tensor, "\"]"), file, "a file name");
-    result[tensor] = file.get<std::string>();
-    check_file_name(result[tensor], cat(path, ": weight_map[\"", tensor, "\"]"));
-  }
-  return result;
-}
-
-}  // namespace
-
-Checkpoint Checkpoint::open(const std::string& model_dir) {
+Checkpoint Checkpoint::open(const std::string& model_dir, const comm::MpiComm* node) {
+  const FolderTexts texts = read_folder(model_dir, node);
   Checkpoint checkpoint;
   checkpoint.model_dir_ = model_dir;
-  const std::string single = "model.safetensors";
-  const std::string index = model_dir + "/model.safetensors.index.json";
-  if (file_exists(model_dir + "/" + single)) {
-    checkpoint.add_file(single, nullptr);
-    return checkpoint;
+  for (const ShardText& shard : texts.shards) {
+    checkpoint.add_file(shard, texts.file_of_tensor);
+    if (node == nullptr || !*node || node->rank() == 0) {
+      checkpoint.header_bytes_read_ += static_cast<std::int64_t>(8 + shard.header.size());
+    }
   }
-  if (!file_exists(index)) {
-    fail(ErrorKind::missing,
-         cat(model_dir, ": holds neither ", single,
-             " nor model.safetensors.index.json, expected a model folder (model)"));
-  }
-  const std::map<std::string, std::string> weight_map = read_index(index);
-  std::set<std::string> file_names;
-  for (const auto& [tensor, file] : weight_map) file_names.insert(file);
-  if (file_names.size() > kMaxFiles) {
-    fail(ErrorKind::checkpoint,
-         cat(index, ": names ", file_names.size(), " files, expected at most ", kMaxFiles));
-  }
-  for (const std::string& name : file_names) checkpoint.add_file(name, &weight_map);
-  for (const auto& [tensor, file] : weight_map) {
+  for (const auto& [tensor, file] : texts.file_of_tensor) {
     if (!checkpoint.tensors_.contains(tensor) && !checkpoint.unusable_.contains(tensor)) {
       fail(ErrorKind::checkpoint, cat(model_dir, "/", file, ": tensor \"", tensor,
-                                      "\" is missing, which ", index, " places there"));
+                                      "\" is missing, which the index places there"));
     }
   }
   return checkpoint;
 }
 
-void Checkpoint::add_file(const std::string& file_name,
-                          const std::map<std::string, std::string>* weight_map) {
-  const std::string path = model_dir_ + "/" + file_name;
+void Checkpoint::add_file(const ShardText& shard,
+                          const std::map<std::string, std::string>& file_of_tensor) {
+  const std::string path = model_dir_ + "/" + shard.file_name;
+  const SafetensorsHeader header = parse_safetensors_header(shard.header, shard.file_bytes, path);
   FileDescriptor file = open_file(path);
   const std::uint64_t size = size_of_file(file, path);
-  std::array<char, 8> first{};
-  read_exactly(file, path, 0, first.data(), std::min<std::uint64_t>(size, first.size()));
-  std::string text(header_length({first.data(), first.size()}, size, path), '\0');
-  read_exactly(file, path, 8, text.data(), text.size());
-  const SafetensorsHeader header = parse_safetensors_header(text, size, path);
-
+  if (size != shard.file_bytes) {
+    fail(ErrorKind::checkpoint, cat(path, ": is ", size, " bytes long, expected ", shard.file_bytes,
+                                    ": the file changed while it was read"));
+  }
   // With an index, a tensor counts where the index places it.
   const auto is_ours = [&](const std::string& tensor) {
-    if (weight_map == nullptr) return true;
-    const auto found = weight_map->find(tensor);
-    return found != weight_map->end() && found->second == file_name;
+    if (file_of_tensor.empty()) return true;
+    const auto found = file_of_tensor.find(tensor);
+    return found != file_of_tensor.end() && found->second == shard.file_name;
   };
   for (const auto& [name, stored] : header.tensors) {
     if (!is_ours(name)) continue;
@@ -102,8 +53,20 @@ void Checkpoint::add_file(const std::string& file_name,
     if (is_ours(name)) unusable_[name] = cat(path, ": tensor \"", name, "\" ", reason);
   }
   file_bytes_ += static_cast<std::int64_t>(size);
-  file_names_.push_back(file_name);
+  file_names_.push_back(shard.file_name);
+  file_sizes_.push_back(size);
   files_.push_back(std::move(file));
+}
+
+std::string Checkpoint::fingerprint() const {
+  io::Sha256 hash;
+  for (const std::uint64_t size : file_sizes_) hash.update(cat("file ", size, "\n"));
+  for (const auto& [name, stored] : tensors_) {
+    hash.update(
+        cat(name.size(), " ", name, " ", name_of(stored.dtype), " ", stored.shape.text(), "\n"));
+  }
+  for (const auto& [name, reason] : unusable_) hash.update(cat(name.size(), " ", name, "\n"));
+  return hash.hex_digest();
 }
 
 const StoredTensor& Checkpoint::find(const std::string& name) const {

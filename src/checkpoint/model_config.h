@@ -15,10 +15,10 @@ struct RopeConfig {
   std::string type = "default";
   double theta = 10000;
   double factor = 1;
-  double low_freq_factor = 1, high_freq_factor = 4;                ///< llama3
-  double beta_fast = 32, beta_slow = 1;                            ///< yarn
-  std::optional<double> attention_factor, mscale, mscale_all_dim;  ///< yarn
-  bool truncate = true;                                            ///< yarn
+  double low_freq_factor = 1, high_freq_factor = 4;                               ///< llama3
+  double beta_fast = 32, beta_slow = 1;                                           ///< yarn
+  std::optional<double> attention_factor = {}, mscale = {}, mscale_all_dim = {};  ///< yarn
+  bool truncate = true;                                                           ///< yarn
   std::int64_t original_max_positions = 0;
 };
 

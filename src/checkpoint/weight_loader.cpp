@@ -122,6 +122,7 @@ WeightLoader::Summary WeightLoader::load(
   const double begin = monotonic_seconds();
   Summary summary;
   summary.file_bytes = impl_->checkpoint.file_bytes();
+  summary.bytes_read = impl_->checkpoint.header_bytes_read();
   for (const LocalWant& want : impl_->wants) {
     summary.bytes_kept += static_cast<std::int64_t>(want.destination.size_bytes());
   }

@@ -52,7 +52,7 @@ class WeightLoader {
             const tensor::TensorView& destination);
 
   struct Summary {
-    std::int64_t bytes_read = 0;  ///< by this rank
+    std::int64_t bytes_read = 0;  ///< by this rank, headers included
     std::int64_t bytes_kept = 0;
     std::int64_t file_bytes = 0;  ///< all files of the checkpoint
     double seconds = 0;

@@ -68,7 +68,9 @@ std::int64_t largest_fitting(const layers::KvSpec& spec, const MemoryInputs& inp
   return fits;
 }
 
-std::string in_mib(std::int64_t bytes) { return cat((bytes + (1 << 20) - 1) >> 20, " MiB"); }
+/// What is needed is rounded up, what is there down.
+std::string needed(std::int64_t bytes) { return cat((bytes + (1 << 20) - 1) >> 20, " MiB"); }
+std::string there(std::int64_t bytes) { return cat(bytes >> 20, " MiB"); }
 
 }  // namespace
 
@@ -146,19 +148,18 @@ std::vector<config::Fault> check_memory(const MemoryInputs& inputs) {
                     : "kv_cache_config.host_memory_bytes",
             "max_seq_len"},
            cat("max_seq_len is ", max_seq_len, ", expected at most ", plan.largest_seq_len, where,
-               ": a sequence needs ", in_mib(plan.kv_bytes_per_sequence),
-               " of KV memory, and there are ", in_mib(plan.kv_bytes),
+               ": a sequence needs ", needed(plan.kv_bytes_per_sequence),
+               " of KV memory, and there are ", there(plan.kv_bytes),
                on_cuda ? " (kv_cache_config.free_gpu_memory_fraction)"
                        : " (kv_cache_config.host_memory_bytes)")});
     }
     if (inputs.device_memory_bytes > 0 && plan.total_bytes() > inputs.device_memory_bytes) {
       faults.push_back(
           {{"device_memory"},
-           cat("a rank needs ", in_mib(plan.total_bytes()), where, " (weights ",
-               in_mib(plan.weight_bytes), ", KV ", in_mib(plan.kv_bytes), ", workspace ",
-               in_mib(plan.workspace_bytes), "), expected at most its memory of ",
-               in_mib(inputs.device_memory_bytes),
-               ": use more ranks or a smaller max_num_tokens")});
+           cat("a rank needs ", needed(plan.total_bytes()), where, " (weights ",
+               needed(plan.weight_bytes), ", KV ", needed(plan.kv_bytes), ", workspace ",
+               needed(plan.workspace_bytes), "), expected at most its memory of ",
+               there(inputs.device_memory_bytes), ": use more ranks or a smaller max_num_tokens")});
     }
   }
   return faults;

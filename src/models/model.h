@@ -43,9 +43,9 @@ class CausalLm {
 
 /// What a rank needs to know to build its part of a model.
 struct BuildOptions {
-  topology::Sizes sizes;
-  topology::Coordinates coordinates;
-  topology::LayerRange layers;
+  topology::Sizes sizes = {};
+  topology::Coordinates coordinates = {};
+  topology::LayerRange layers = {};
   std::int64_t max_seq_len = 0;  ///< rows of the rotary table
 };
 

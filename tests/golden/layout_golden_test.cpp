@@ -53,6 +53,7 @@ class LayoutRun {
     return difference_.largest();
   }
 
+  std::int64_t num_compared() const { return num_compared_; }
   std::int64_t bytes_read() const { return runner_.bytes_read(); }
 
  private:
@@ -67,6 +68,7 @@ class LayoutRun {
     std::ranges::move(step(prompt_idx, {prompt.begin() + half, prompt.end()}, half),
                       std::back_inserter(logits));
     if (logits.empty()) return;
+    ++num_compared_;
     difference_.add(logits.back(), golden.last_logits[idx]);
     for (std::size_t t = 1; t < prompt.size(); ++t) {
       difference_.add(log_probability(logits.at(t - 1), prompt[t]), golden.prompt_logprobs[idx][t]);
@@ -90,6 +92,7 @@ class LayoutRun {
   comm::ProcessGroups groups_;
   StageRunner runner_;
   Difference difference_;
+  std::int64_t num_compared_ = 0;
 };
 
 class LayoutGolden : public testing::TestWithParam<const char*> {};
@@ -98,18 +101,17 @@ TEST_P(LayoutGolden, EveryValidLayoutGivesTheLogitsOfOneRank) {
   const std::string model_dir = kGoldens + GetParam();
   const Golden golden = read_golden(model_dir + "/golden.h5");
   const comm::MpiComm world = comm::MpiComm::world();
-  const checkpoint::Checkpoint files = checkpoint::Checkpoint::open(model_dir);
-  std::int64_t tensor_bytes = 0;
-  for (const auto& [name, stored] : files.tensors()) {
-    tensor_bytes += static_cast<std::int64_t>(stored.size_bytes);
-  }
+  const std::int64_t file_bytes = checkpoint::Checkpoint::open(model_dir).file_bytes();
   const std::vector<topology::Sizes> layouts =
       rank_layouts(world.size(), checkpoint::load_model_config(model_dir));
 
   for (const topology::Sizes& sizes : layouts) {
     LayoutRun run(world, sizes, model_dir);
     EXPECT_LE(run.largest_difference(golden), kGoldenTolerance) << layout_name(sizes);
-    EXPECT_EQ(world.sum(run.bytes_read()), tensor_bytes) << layout_name(sizes);
+    const std::int64_t ranks_of_prompt = sizes.attention_dp ? 1 : sizes.tp;
+    EXPECT_EQ(world.sum(run.num_compared()), ranks_of_prompt * std::ssize(golden.prompts))
+        << layout_name(sizes);
+    EXPECT_EQ(world.sum(run.bytes_read()), file_bytes) << layout_name(sizes);
   }
   if (world.rank() == 0) {
     std::cout << GetParam() << ": " << layouts.size() << " layouts of " << world.size()

@@ -18,7 +18,7 @@ StageRunner::StageRunner(const Options& options, const comm::ProcessGroups& grou
       groups_(groups),
       config_(checkpoint::load_model_config(options.model_dir)),
       ops_(kernels::cpu::detect_instruction_set(), false) {
-  const auto checkpoint = checkpoint::Checkpoint::open(options.model_dir);
+  const auto checkpoint = checkpoint::Checkpoint::open(options.model_dir, &groups.node);
   checkpoint::WeightLoader loader(checkpoint, &groups.node);
   const models::BuildOptions build{
       .sizes = options.sizes,

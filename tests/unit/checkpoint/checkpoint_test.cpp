@@ -58,6 +58,24 @@ TEST(Checkpoint, ReadsShardsWhereTheIndexPlacesTensors) {
   EXPECT_EQ(read_one(checkpoint, "b"), 2);
 }
 
+TEST(Checkpoint, HasAFingerprintOfNamesTypesShapesAndSizes) {
+  const auto fingerprint = [](const std::string& name, const char* dtype, std::int64_t extent,
+                              std::size_t num_bytes, char byte) {
+    const test::TemporaryDirectory directory;
+    directory.write("model.safetensors",
+                    safetensors_file(std::vector<test::TestTensor>{
+                        {name, dtype, {extent}, std::string(num_bytes, byte)}}));
+    return Checkpoint::open(directory.path()).fingerprint();
+  };
+  const std::string base = fingerprint("a", "F16", 2, 4, 'x');
+
+  EXPECT_EQ(base.size(), 64U);
+  EXPECT_EQ(fingerprint("a", "F16", 2, 4, 'y'), base);
+  EXPECT_NE(fingerprint("b", "F16", 2, 4, 'x'), base);
+  EXPECT_NE(fingerprint("a", "BF16", 2, 4, 'x'), base);
+  EXPECT_NE(fingerprint("a", "F16", 3, 6, 'x'), base);
+}
+
 TEST(Checkpoint, NamesTheNearestOfAMissingTensor) {
   const test::TemporaryDirectory directory;
   directory.write("model.safetensors", one("model.norm.weight", 1));
