@@ -42,6 +42,8 @@ std::string report_text(const ReportInput& input) {
   text += cat("\n  time       ", duration_text(times.total_s), " in all, on rank 0:");
   const double inside =
       stats.forward_seconds + stats.sample_seconds + stats.plan_seconds + stats.idle_seconds;
+  text +=
+      phase("start", times.total_s - times.load_s - times.work_s - times.merge_s, times.total_s);
   text += phase("load", times.load_s, times.total_s);
   text += phase("forward", stats.forward_seconds, times.total_s);
   text += phase("sample", stats.sample_seconds, times.total_s);

@@ -14,8 +14,9 @@ namespace {
 
 void open_text(const config::RunConfig& config, RunFiles& files) {
   const std::string& model_dir = config.paths.model;
-  const bool needs_tokenizer = files.prompts->with(
-      [](io::PromptReader& reader) { return reader.source() != io::PromptSource::token_ids; });
+  const bool needs_tokenizer = files.prompts && files.prompts->with([](io::PromptReader& reader) {
+    return reader.source() != io::PromptSource::token_ids;
+  });
   const bool has_tokenizer =
       std::filesystem::exists(std::filesystem::path(model_dir) / "tokenizer.json");
   if (has_tokenizer || needs_tokenizer) {
@@ -38,7 +39,7 @@ std::string sampling_text(const config::RunConfig& config) {
 
 }  // namespace
 
-RunFiles open_run_files(const config::RunConfig& config, bool is_leader) {
+RunFiles open_run_files(const config::RunConfig& config, PromptUse use) {
   RunFiles files{checkpoint::load_model_config(config.paths.model),
                  checkpoint::Checkpoint::open(config.paths.model),
                  {},
@@ -48,13 +49,18 @@ RunFiles open_run_files(const config::RunConfig& config, bool is_leader) {
                  0,
                  {}};
   files.sampling = sampling_base(config.sampling, files.model);
-  if (!is_leader) return files;
-  io::PromptReader reader =
-      io::PromptReader::open(config.paths.prompts, {.allow_links = config.paths.allow_links});
-  files.num_prompts = reader.num_rows();
-  if (config.paths.limit >= 0) files.num_prompts = std::min(files.num_prompts, config.paths.limit);
-  files.warnings = reader.warnings();
-  files.prompts = std::make_unique<SharedReader>(std::move(reader));
+  if (use == PromptUse::none) return files;
+  if (!config.paths.prompts.empty()) {
+    io::PromptReader reader = io::PromptReader::open(
+        config.paths.prompts, {.allow_links = config.paths.allow_links,
+                               .check_contents = use == PromptUse::checked_rows});
+    files.num_prompts = reader.num_rows();
+    if (config.paths.limit >= 0) {
+      files.num_prompts = std::min(files.num_prompts, config.paths.limit);
+    }
+    files.warnings = reader.warnings();
+    files.prompts = std::make_unique<SharedReader>(std::move(reader));
+  }
   open_text(config, files);
   return files;
 }

@@ -25,14 +25,19 @@ struct RunFiles {
   // Of leaders:
   std::optional<text::Tokenizer> tokenizer;  ///< none if the model has no tokenizer.json
   std::optional<text::ChatTemplate> chat_template;
-  std::unique_ptr<SharedReader> prompts;
-  std::int64_t num_prompts = 0;  ///< --limit taken into account
+  std::unique_ptr<SharedReader> prompts;  ///< none if the configuration names none
+  std::int64_t num_prompts = 0;           ///< --limit taken into account
   std::vector<std::string> warnings;
 };
 
-/// Opens the model's files, on leaders the prompts too. Throws Error(missing), Error(checkpoint),
-/// Error(input). Not collective.
-RunFiles open_run_files(const config::RunConfig& config, bool is_leader);
+/// What a rank needs of the prompt file: nothing, its rows, or its rows after a check of offsets
+/// and ids from end to end, which takes time and is enough on one rank.
+enum class PromptUse { none, rows, checked_rows };
+
+/// Opens the model's files, of leaders the tokenizer and the prompts too; a configuration that
+/// names no prompts is opened without. Throws Error(missing), Error(checkpoint), Error(input). Not
+/// collective.
+RunFiles open_run_files(const config::RunConfig& config, PromptUse use);
 
 /// What identifies inputs, model and sampling: the parts of the manifest, in order.
 std::vector<std::pair<std::string, std::string>> identity_of(const config::RunConfig& config,

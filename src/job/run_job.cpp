@@ -5,19 +5,21 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <random>
 #include <set>
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/machine.h"
 #include "config/dump_config.h"
 #include "engine/engine.h"
 #include "io/disk_space.h"
+#include "io/file_system.h"
 #include "io/result_writer.h"
 #include "io/run_directory.h"
 #include "job/agreement.h"
 #include "job/claims.h"
+#include "job/outputs.h"
 #include "job/progress.h"
 #include "job/prompt_preparer.h"
 #include "job/report.h"
@@ -67,6 +69,7 @@ class RunJob {
   void agree_on_machine();
   void open_files();
   void create_outputs();
+  void remove_outputs();
   void load_model();
   void make_engine();
   bool work();
@@ -101,7 +104,7 @@ class RunJob {
   RunTimes times_;
 
   std::optional<RunFiles> files_;
-  std::optional<io::RunDirectory> run_directory_;
+  std::optional<io::RunDirectory> run_directory_;  ///< of rank 0, which made it
   comm::ProcessGroups groups_;
   std::unique_ptr<ops::Context> ops_;
   std::unique_ptr<layers::ForwardContext> context_;
@@ -141,13 +144,20 @@ void RunJob::agree_on_machine() {
 
 void RunJob::open_files() {
   together(world_, log_, [&] {
-    files_.emplace(open_run_files(config_, is_leader_));
+    const PromptUse use = rank_ == 0 ? PromptUse::checked_rows : PromptUse::rows;
+    files_.emplace(open_run_files(config_, is_leader_ ? use : PromptUse::none));
     for (const std::string& warning : files_->warnings) {
       if (rank_ == 0) log_.warning(warning);
     }
-    max_seq_len_ =
-        config_.limits.max_seq_len > 0 ? config_.limits.max_seq_len : files_->model.max_positions;
-    config::require_none(models::check_layout(files_->model, config_, topology_.sizes()));
+    max_seq_len_ = models::max_seq_len_of(files_->model, config_);
+    config::require_none(models::check_layout(files_->model, config_, topology_.sizes(), &given_));
+    // Builds the model without memory, so a tensor that is not there is found here as well.
+    config::require_none(
+        models::check_memory({.checkpoint = files_->checkpoint,
+                              .model = files_->model,
+                              .config = config_,
+                              .sizes = topology_.sizes(),
+                              .device_memory_bytes = memory_bytes() / node_.size()}));
   });
 }
 
@@ -156,33 +166,27 @@ void RunJob::create_outputs() {
   const std::string nonce = world_.broadcast(random_word(), 0);
   together(world_, log_, [&] {
     if (rank_ != 0) return;
-    namespace fs = std::filesystem;
-    const SamplingBase& sampling = files_->sampling;
-    io::check_disk_space(
-        config_.paths.output,
-        io::disk_space_needed({.num_rows = files_->num_prompts * sampling.num_samples,
-                               .tokens_per_row = std::min(sampling.params.max_tokens, max_seq_len_),
-                               .logprobs = sampling.params.logprobs >= 0,
-                               .top_k = std::max(sampling.params.logprobs, 0)}));
-    if (config_.paths.overwrite) {
-      fs::remove(config_.paths.output);
-      if (fs::exists(run_dir())) io::RunDirectory::open(run_dir()).remove();
-    } else if (fs::exists(config_.paths.output)) {
-      fail(ErrorKind::output, cat(config_.paths.output,
-                                  " is there already; name another --output, or give --overwrite"));
-    }
+    check_outputs(config_.paths);
+    io::check_disk_space(config_.paths.output, disk_space_needed(*files_, max_seq_len_));
+    // An older output stays until the new one is complete.
+    if (io::exists(run_dir())) io::RunDirectory::open(run_dir()).remove();
     run_directory_.emplace(io::RunDirectory::create(run_dir()));
     run_directory_->write_manifest(
         {.parts = identity_of(config_, *files_), .attributes = result_attributes()});
     run_directory_->write_nonce(nonce);
   });
   together(world_, log_, [&] {
-    if (rank_ != 0) run_directory_.emplace(io::RunDirectory::open(run_dir()));
-    const std::string seen = run_directory_->read_nonce();
+    std::string seen;
+    try {
+      seen = io::RunDirectory::open(run_dir()).read_nonce();
+    } catch (const Error& error) {
+      seen = error.what();
+    }
     if (seen != nonce) {
       fail(ErrorKind::output,
-           cat(run_dir(), " is another directory on ", host_name(),
-               " than on rank 0's node; put --run-dir on a file system that all nodes share"));
+           cat("run_dir is ", config::shown(run_dir()),
+               ", expected a folder that all nodes share: ", host_name(),
+               " does not see there what rank 0 wrote; choose another --run-dir"));
     }
     if (is_leader_) {
       journal_ = std::make_unique<ResultJournal>(
@@ -190,6 +194,17 @@ void RunJob::create_outputs() {
           start_s_);
     }
   });
+}
+
+void RunJob::remove_outputs() {
+  journal_.reset();
+  world_.barrier();
+  if (!run_directory_) return;
+  try {
+    run_directory_->remove();
+  } catch (const Error& error) {
+    log_.warning(error.what());
+  }
 }
 
 Json RunJob::result_attributes() const {
@@ -425,9 +440,14 @@ int RunJob::close(bool is_complete) {
 int RunJob::run() {
   agree_on_machine();
   open_files();
-  create_outputs();
-  load_model();
-  make_engine();
+  try {
+    create_outputs();
+    load_model();
+    make_engine();
+  } catch (const StageFailed&) {
+    remove_outputs();  // nothing was computed yet, and the next try must not trip over them
+    throw;
+  }
   const bool is_complete = work();
   wait_for_others();
   return close(is_complete);

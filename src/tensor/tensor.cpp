@@ -1,8 +1,8 @@
 #include "tensor/tensor.h"
 
-#include <cstdlib>
-#include <cstring>
-#include <limits>
+#include <sys/mman.h>
+
+#include <algorithm>
 
 #include "base/error.h"
 
@@ -48,8 +48,8 @@ TensorView TensorView::slice(std::int64_t begin, std::int64_t end) const {
   TRIREME_CHECK(0 <= begin && begin <= end && end <= rows(), "begin=", begin, " end=", end,
                 " shape=", shape.text());
   TensorView result = *this;
-  result.data = static_cast<std::byte*>(data) +
-                static_cast<std::size_t>(begin * row_stride) * size_of(dtype);
+  result.data =
+      static_cast<std::byte*>(data) + static_cast<std::size_t>(begin * row_stride) * size_of(dtype);
   switch (shape.ndim()) {
     case 1:
       result.shape = {end - begin};
@@ -80,16 +80,19 @@ void TensorView::check_dtype(DType wanted) const {
 }
 
 Tensor::Tensor(const Shape& shape, DType dtype) : view_(nullptr, dtype, shape) {
-  const std::size_t bytes = (view_.size_bytes() + 63) / 64 * 64;
-  memory_.reset(std::aligned_alloc(64, bytes == 0 ? 64 : bytes));
-  if (!memory_) {
-    fail(ErrorKind::out_of_memory,
-         cat("cannot allocate ", bytes, " bytes for a tensor ", shape.text(), " of ", name_of(dtype)));
+  // Pages of an anonymous mapping are zero and cost nothing until they are used.
+  const std::size_t bytes = std::max<std::size_t>(view_.size_bytes(), 1);
+  void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) {
+    fail(ErrorKind::out_of_memory, cat("cannot allocate ", bytes, " bytes for a tensor ",
+                                       shape.text(), " of ", name_of(dtype)));
   }
-  std::memset(memory_.get(), 0, bytes);
-  view_.data = memory_.get();
+  // Large pages where there are many: a KV pool is read at random places.
+  if (bytes >= (std::size_t{4} << 20)) ::madvise(memory, bytes, MADV_HUGEPAGE);
+  memory_ = std::unique_ptr<void, Unmap>(memory, Unmap{bytes});
+  view_.data = memory;
 }
 
-void Tensor::Free::operator()(void* memory) const { std::free(memory); }
+void Unmap::operator()(void* memory) const { ::munmap(memory, bytes); }
 
 }  // namespace trireme::tensor

@@ -32,8 +32,9 @@ class Shape {
   int ndim_ = 0;
 };
 
-/// Memory that somebody else owns, seen as a tensor. Rows (the outermost extent) may be apart by more
-/// than they are long; everything inside a row is contiguous. On the CPU; a CUDA build adds the device.
+/// Memory that somebody else owns, seen as a tensor. Rows (the outermost extent) may be apart by
+/// more than they are long; everything inside a row is contiguous. On the CPU; a CUDA build adds
+/// the device.
 struct TensorView {
   void* data = nullptr;
   DType dtype = DType::float32;
@@ -49,7 +50,9 @@ struct TensorView {
   std::int64_t num_elements() const { return shape.num_elements(); }
   bool is_contiguous() const { return rows() <= 1 || row_stride == row_size(); }
   /// Bytes; contiguous views only.
-  std::size_t size_bytes() const { return static_cast<std::size_t>(num_elements()) * size_of(dtype); }
+  std::size_t size_bytes() const {
+    return static_cast<std::size_t>(num_elements()) * size_of(dtype);
+  }
 
   /// Rows [begin, end).
   TensorView slice(std::int64_t begin, std::int64_t end) const;
@@ -67,7 +70,13 @@ struct TensorView {
   void check_dtype(DType wanted) const;
 };
 
-/// Owns zeroed, 64-byte aligned host memory. Move-only.
+/// Gives mapped memory back.
+struct Unmap {
+  std::size_t bytes = 0;
+  void operator()(void* memory) const;
+};
+
+/// Owns zeroed, page-aligned host memory. Move-only.
 class Tensor {
  public:
   Tensor() = default;
@@ -80,10 +89,7 @@ class Tensor {
   explicit operator bool() const { return memory_ != nullptr; }
 
  private:
-  struct Free {
-    void operator()(void* memory) const;
-  };
-  std::unique_ptr<void, Free> memory_;
+  std::unique_ptr<void, Unmap> memory_;
   TensorView view_;
 };
 

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "config/run_config.h"
+#include "job/run_files.h"
+
+namespace trireme::job {
+
+/// Rule 17 of DESIGN section 3, without making anything: output and run directory lie in folders
+/// that can be written and are not there yet, or may be replaced (`overwrite`). `paths` is
+/// resolved. Throws Error(output).
+void check_outputs(const config::IoPaths& paths);
+
+/// Bytes that journals and results will need about: the allowed output of the first rows, taken for
+/// all of them. `max_seq_len` bounds a row.
+std::uint64_t disk_space_needed(const RunFiles& files, std::int64_t max_seq_len);
+
+}  // namespace trireme::job
