@@ -16,5 +16,7 @@ int results_command(const std::vector<std::string>& arguments);
 
 /// Version of this build.
 job::BuildInfo build_info();
+/// The same for --version.
+std::string version_line();
 
 }  // namespace trireme::apps

@@ -52,8 +52,7 @@ int dispatch(const std::vector<std::string>& arguments) {
     return 0;
   }
   if (name == "--version") {
-    const job::BuildInfo build = apps::build_info();
-    std::cout << "trireme " << build.version << " (" << build.git << ")\n";
+    std::cout << apps::version_line() << "\n";
     return 0;
   }
   std::vector<std::string> names;

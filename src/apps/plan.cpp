@@ -1,14 +1,19 @@
+#include <algorithm>
 #include <iostream>
-#include <set>
+#include <map>
 
 #include "apps/commands.h"
-#include "apps/machine.h"
+#include "apps/plan_text.h"
 #include "base/error.h"
+#include "base/machine.h"
 #include "config/command_line.h"
 #include "config/dump_config.h"
 #include "config/resolve.h"
 #include "config/validate.h"
+#include "io/disk_space.h"
+#include "job/outputs.h"
 #include "job/progress.h"
+#include "job/run_files.h"
 #include "models/layout_check.h"
 #include "models/memory_plan.h"
 #include "topology/topology_table.h"
@@ -16,22 +21,65 @@
 namespace trireme::apps {
 namespace {
 
-// Ranks of one pipeline stage hold the same amounts.
-std::string memory_table(const models::MemoryInputs& inputs, const topology::Topology& topology) {
-  std::string text =
-      "memory of a rank:\n  stage   weights        KV memory      workspace      in all\n";
-  for (int stage = 0; stage < inputs.sizes.pp; ++stage) {
-    const auto at = topology.coordinates(topology.rank_of(0, stage, 0, 0));
-    const models::MemoryPlan plan = models::plan_memory(inputs, at);
-    const auto column = [](std::int64_t bytes) {
-      const std::string word = job::bytes_text(static_cast<double>(bytes));
-      return word + std::string(15 - std::min<std::size_t>(14, word.size()), ' ');
-    };
-    text += cat("  ", stage, std::string(8 - std::to_string(stage).size(), ' '),
-                column(plan.weight_bytes), column(plan.kv_bytes), column(plan.workspace_bytes),
-                job::bytes_text(static_cast<double>(plan.total_bytes())), "\n");
+/// Rule 20: whoever starts a plan as several ranks has something else in mind.
+bool is_started_as_ranks() {
+  const std::map<std::string, std::string> environment = config::launcher_environment();
+  const auto fault = config::launcher_fault(environment, 1);
+  if (!fault) return false;
+  if (config::is_first_process(environment)) {
+    std::cerr << "trireme: " << fault->keys.front() << " is " << environment.at(fault->keys.front())
+              << ", expected 1 or none: plan is one process, started without mpirun or srun; "
+                 "--world N plans for N ranks\n";
   }
-  return text;
+  return true;
+}
+
+/// Memory of a rank where nothing else is said: its share of this machine; 0 = not known.
+std::int64_t device_memory(const config::RunCommandLine& command_line,
+                           const config::RunConfig& config, std::int64_t world) {
+  if (command_line.device_memory_bytes) return *command_line.device_memory_bytes;
+  return config.device == "cpu" ? memory_bytes() / world : 0;
+}
+
+/// Rules 12 and 14. A machine that is not the job's is a guess, and the message must say so.
+void require_memory(const models::MemoryInputs& inputs, bool is_guess) {
+  std::vector<config::Fault> faults = models::check_memory(inputs);
+  for (config::Fault& fault : faults) {
+    if (!is_guess || fault.keys.front() != "device_memory") continue;
+    fault.message += cat("; taken is the share of ", inputs.sizes.world(),
+                         " rank(s) in this machine's memory, --device-memory says another");
+  }
+  config::require_none(faults);
+}
+
+void print_plan(const config::RunCommandLine& command_line, const config::RunConfig& config,
+                const config::ParallelSizes& given) {
+  const topology::Topology topology(topology::sizes_from(config::resolved_parallel(config)));
+  const job::RunFiles files = job::open_run_files(config, job::PromptUse::checked_rows);
+  for (const std::string& warning : files.warnings) std::cerr << "warning: " << warning << "\n";
+  config::require_none(models::check_layout(files.model, config, topology.sizes(), &given));
+  const models::MemoryInputs inputs{
+      .checkpoint = files.checkpoint,
+      .model = files.model,
+      .config = config,
+      .sizes = topology.sizes(),
+      .device_memory_bytes = device_memory(command_line, config, topology.sizes().world())};
+  require_memory(inputs, !command_line.device_memory_bytes);
+  std::uint64_t disk_bytes = 0;
+  if (files.prompts) {
+    disk_bytes = job::disk_space_needed(files, models::max_seq_len_of(files.model, config));
+  }
+  if (!config.paths.output.empty()) {
+    job::check_outputs(config.paths);
+    io::check_disk_space(config.paths.output, disk_bytes);
+  }
+
+  std::cout << model_text(files, config) << "\n"
+            << topology::topology_table(topology) << "\n\n"
+            << memory_text(inputs, topology);
+  if (files.prompts) std::cout << "\n" << prompts_text(files, config, disk_bytes);
+  std::cout << "\nNothing speaks against this run. To start it: tools/launch.sh -n "
+            << topology.sizes().world() << " trireme run, with the same flags\n";
 }
 
 }  // namespace
@@ -39,10 +87,12 @@ std::string memory_table(const models::MemoryInputs& inputs, const topology::Top
 int plan_command(const std::vector<std::string>& arguments) {
   const config::RunCommandLine command_line =
       config::parse_run_command_line(config::RunCommand::plan, arguments);
-  if (command_line.help) {
-    std::cout << config::run_help(config::RunCommand::plan);
+  if (command_line.help || command_line.version) {
+    std::cout << (command_line.help ? config::run_help(config::RunCommand::plan)
+                                    : version_line() + "\n");
     return 0;
   }
+  if (is_started_as_ranks()) return exit_code(ErrorKind::config);
   const std::string yaml = command_line.config_path.empty()
                                ? std::string()
                                : config::read_config_file(command_line.config_path);
@@ -53,31 +103,12 @@ int plan_command(const std::vector<std::string>& arguments) {
   config::require_valid(loaded, surroundings);
   if (!command_line.dump_config) config::require_paths(config::RunCommand::plan, loaded.config);
   for (const std::string& warning : loaded.warnings) std::cerr << "warning: " << warning << "\n";
-  const config::RunConfig run_config = config::resolve(loaded.config, surroundings);
+  const config::RunConfig config = config::resolve(loaded.config, surroundings);
   if (command_line.dump_config) {
-    std::cout << config::dump_config_text(run_config) << "\n";
-    return 0;
+    std::cout << config::dump_config_text(config) << "\n";
+  } else {
+    print_plan(command_line, config, loaded.config.parallel);
   }
-
-  const topology::Topology topology(topology::sizes_from(config::resolved_parallel(run_config)));
-  const auto model = checkpoint::load_model_config(run_config.paths.model);
-  config::require_none(
-      models::check_layout(model, run_config, topology.sizes(), &loaded.config.parallel));
-  const auto checkpoint = checkpoint::Checkpoint::open(run_config.paths.model);
-  const models::MemoryInputs inputs{
-      .checkpoint = checkpoint,
-      .model = model,
-      .config = run_config,
-      .sizes = topology.sizes(),
-      .device_memory_bytes = command_line.device_memory_bytes.value_or(
-          memory_bytes() / std::max<std::int64_t>(1, world))};
-  config::require_none(models::check_memory(inputs));
-  std::cout << "model: " << model.architecture << ", " << model.num_layers << " layers, "
-            << job::bytes_text(static_cast<double>(checkpoint.file_bytes())) << " of weights\n"
-            << topology::topology_table(topology) << "\n"
-            << memory_table(inputs, topology) << "batch of a sequence group: at most "
-            << run_config.limits.max_batch_size << " sequences and "
-            << run_config.limits.max_num_tokens << " tokens a step\n";
   return 0;
 }
 

@@ -2,10 +2,11 @@
 
 #include <cstdlib>
 #include <iostream>
+#include <map>
 
 #include "apps/commands.h"
-#include "apps/machine.h"
 #include "base/error.h"
+#include "base/machine.h"
 #include "comm/mpi_comm.h"
 #include "config/command_line.h"
 #include "config/dump_config.h"
@@ -58,15 +59,22 @@ void warn_of_spinning(const Log& log, int ranks_on_node, int cores) {
                   "mpirun --oversubscribe --mca mpi_yield_when_idle 1"));
 }
 
+// A job that falls apart into worlds of one has a rank 0 in each of them; one word is enough.
+void require_one_world(const comm::MpiComm& world, const Log& log) {
+  const std::map<std::string, std::string> environment = config::launcher_environment();
+  const auto fault = config::launcher_fault(environment, world.size());
+  if (!fault) return;
+  if (world.rank() == 0 && config::is_first_process(environment)) log.error(fault->message);
+  throw job::StageFailed(exit_code(ErrorKind::config));
+}
+
 int run_in_world(const std::vector<std::string>& arguments, const comm::MpiComm& world) {
   const comm::MpiComm node = world.split_by_node();
   const Log early({.is_rank_0 = world.rank() == 0, .prefix = prefix_of(world)});
+  require_one_world(world, early);
   config::RunCommandLine command_line;
   job::together(world, early, [&] {
     command_line = config::parse_run_command_line(config::RunCommand::run, arguments);
-    if (const auto fault = config::launcher_fault(config::launcher_environment(), world.size())) {
-      fail(ErrorKind::config, fault->message);
-    }
   });
   const std::string yaml = shared_config_text(world, command_line.config_path);
 
@@ -105,9 +113,14 @@ int run_in_world(const std::vector<std::string>& arguments, const comm::MpiComm&
 }  // namespace
 
 int run_command(const std::vector<std::string>& arguments) {
+  // Neither help nor version needs MPI.
   for (const std::string& argument : arguments) {
     if (argument == "--help" || argument == "-h") {
       std::cout << config::run_help(config::RunCommand::run);
+      return 0;
+    }
+    if (argument == "--version") {
+      std::cout << version_line() << "\n";
       return 0;
     }
   }

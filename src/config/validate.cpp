@@ -1,6 +1,7 @@
 #include "config/validate.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <set>
 
@@ -11,8 +12,10 @@
 namespace trireme::config {
 namespace {
 
-constexpr const char* kLauncherVariables[] = {"SLURM_STEP_NUM_TASKS", "PMI_SIZE",
-                                              "OMPI_COMM_WORLD_SIZE"};
+using Names = std::array<const char*, 3>;
+constexpr Names kLauncherVariables = {"SLURM_STEP_NUM_TASKS", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"};
+
+constexpr Names kRankVariables = {"SLURM_PROCID", "PMI_RANK", "OMPI_COMM_WORLD_RANK"};
 
 class Validator {
  public:
@@ -214,10 +217,19 @@ std::optional<Fault> launcher_fault(const std::map<std::string, std::string>& en
   return std::nullopt;
 }
 
+bool is_first_process(const std::map<std::string, std::string>& environment) {
+  return std::ranges::all_of(kRankVariables, [&](const char* name) {
+    const auto found = environment.find(name);
+    return found == environment.end() || parse_whole(found->second).value_or(0) == 0;
+  });
+}
+
 std::map<std::string, std::string> launcher_environment() {
   std::map<std::string, std::string> environment;
-  for (const char* name : kLauncherVariables) {
-    if (const char* value = std::getenv(name)) environment.emplace(name, value);
+  for (const Names& names : {kLauncherVariables, kRankVariables}) {
+    for (const char* name : names) {
+      if (const char* value = std::getenv(name)) environment.emplace(name, value);
+    }
   }
   return environment;
 }

@@ -29,7 +29,11 @@ void require_valid(const Loaded& loaded, const Surroundings& surroundings);
 std::optional<Fault> launcher_fault(const std::map<std::string, std::string>& environment,
                                     int world);
 
-/// The part of this process's environment that launcher_fault() looks at.
+/// Whether the launcher calls this process its first; only that one speaks for all of the worlds
+/// of one. True if the launcher does not number them.
+bool is_first_process(const std::map<std::string, std::string>& environment);
+
+/// The part of this process's environment that the functions above look at.
 std::map<std::string, std::string> launcher_environment();
 
 }  // namespace trireme::config

@@ -55,6 +55,16 @@ Json parts_as_json(const Manifest& manifest) {
   return parts;
 }
 
+[[noreturn]] void fail_there_already(const std::string& path) {
+  fail(ErrorKind::output,
+       cat(path,
+           ": the run directory is there already, so another run uses it or was stopped. "
+           "'trireme results merge ",
+           path,
+           " OUT.h5' writes what that run has finished; then "
+           "remove it, give --overwrite, or choose another with --run-dir"));
+}
+
 const Json& member(const Json& object, const char* name, const std::string& what) {
   if (!object.is_object() || !object.contains(name)) {
     fail(ErrorKind::input, cat(what, ": has no \"", name, "\""));
@@ -82,13 +92,11 @@ RunDirectory RunDirectory::create(const std::string& path) {
   }
   if (errno != EEXIST)
     fail(ErrorKind::output, system_message(path, "cannot create the run directory"));
-  fail(ErrorKind::output,
-       cat(path,
-           ": the run directory is there already, so another run uses it or was stopped. "
-           "'trireme results merge ",
-           path,
-           " OUT.h5' writes what that run has finished; then "
-           "remove it, give --overwrite, or choose another with --run-dir"));
+  fail_there_already(path);
+}
+
+void RunDirectory::check_absent(const std::string& path) {
+  if (exists(path)) fail_there_already(path);
 }
 
 RunDirectory RunDirectory::open(const std::string& path) {
@@ -162,16 +170,20 @@ std::string RunDirectory::path_of(const JournalName& name) const {
   return cat(path_, "/", name.file_name());
 }
 
+std::vector<std::string> RunDirectory::foreign_files() const {
+  std::vector<std::string> foreign = names_in(path_);
+  std::erase_if(foreign, is_own);
+  return foreign;
+}
+
 std::vector<std::string> RunDirectory::remove() const {
-  std::vector<std::string> left;
   for (const std::string& name : names_in(path_)) {
     const std::string path = cat(path_, "/", name);
-    if (!is_own(name)) {
-      left.push_back(name);
-    } else if (::unlink(path.c_str()) != 0) {
+    if (is_own(name) && ::unlink(path.c_str()) != 0) {
       fail(ErrorKind::io, system_message(path, "cannot be removed"));
     }
   }
+  std::vector<std::string> left = foreign_files();
   if (left.empty() && ::rmdir(path_.c_str()) != 0) {
     fail(ErrorKind::io, system_message(path_, "cannot be removed"));
   }

@@ -29,6 +29,8 @@ class RunDirectory {
   static RunDirectory create(const std::string& path);
   /// One that is there. Throws Error(missing).
   static RunDirectory open(const std::string& path);
+  /// Refuses as create() does if anything is there, and makes nothing.
+  static void check_absent(const std::string& path);
 
   /// A word that rank 0 writes and every rank reads back, which proves that all see one file
   /// system.
@@ -44,6 +46,9 @@ class RunDirectory {
   /// All journals, sorted by epoch, rank and sequence. Other files are not looked at.
   std::vector<JournalName> journals() const;
   std::string path_of(const JournalName& name) const;
+
+  /// Names of files in it that no run writes, sorted.
+  std::vector<std::string> foreign_files() const;
 
   /// Removes what a run writes and then the directory. A file that no run writes stays, and so does
   /// the directory; the names of such files are returned.
