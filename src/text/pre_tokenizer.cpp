@@ -37,7 +37,7 @@ class PieceBuilder {
   void add(const Span& span) {
     if (!(behavior_ == SplitBehavior::removed && span.is_match)) {
       if (has_piece_ && joins_last(span)) {
-        pieces_.back().end = offset_ + span.end;
+        pieces_.back() = {pieces_.back().begin, offset_ + span.end};
       } else {
         drop_empty();
         pieces_.push_back({offset_ + span.begin, offset_ + span.end});

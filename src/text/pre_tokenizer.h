@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -12,9 +14,13 @@ namespace trireme::text {
 
 /// A section of the input between added tokens, cut into pieces that the model sees one by one.
 struct PreTokenized {
+  /// Offsets in `text`, which is shorter than kMaxTextBytes.
   struct Piece {
-    std::size_t begin = 0;
-    std::size_t end = 0;
+    Piece(std::size_t first, std::size_t last)
+        : begin(static_cast<std::uint32_t>(first)), end(static_cast<std::uint32_t>(last)) {}
+
+    std::uint32_t begin;
+    std::uint32_t end;
   };
 
   std::string_view text;  ///< valid UTF-8
