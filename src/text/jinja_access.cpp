@@ -37,11 +37,11 @@ const std::array<PythonMethods, 7> kPythonMethods = {{
 }};
 
 Value missing(Context& context, const Value& value, std::string_view what, const Value& key) {
-  std::string reason =
-      value.is(Kind::none) ? std::string("'None'") : cat(type_name(value), " object");
-  (reason += " has no ") += what;
-  if (key.is(Kind::string) && text_of(key).size() <= 80) {
-    append_repr(context.budget, reason += ' ', key);
+  std::string reason = value.is(Kind::none) ? "'None'" : std::string(type_name(value)) + " object";
+  reason.append(" has no ").append(what);
+  if (key.is(Kind::string)) {
+    append_repr(context.budget, reason += ' ',
+                make_string(context.budget, std::string(clip(text_of(key)))));
   } else if (key.is_number()) {
     append_text(context.budget, reason += ' ', key);
   }
@@ -194,7 +194,12 @@ Value get_slice(Context& context, const Value& value, const SliceBounds& bounds)
   for (const Value* bound : {&bounds.start, &bounds.stop, &bounds.step}) {
     can_slice = can_slice && (bound->is(Kind::none) || bound->is_integral());
   }
-  if (!can_slice) return missing(context, value, "such slice", Value::none());
+  if (!can_slice && bounds.undefined_if_wrong) {
+    return missing(context, value, "such slice", Value::none());
+  }
+  if (!can_slice) {
+    fail(ErrorKind::input, cat("a ", type_name(value), " cannot be sliced like this"));
+  }
   const Places places = places_of(bounds, static_cast<std::int64_t>(size_or_zero(value)));
   if (value.is(Kind::string)) return slice_string(context, value.as<String>(), places);
   if (value.is(Kind::range)) {

@@ -21,9 +21,11 @@ struct SliceBounds {
   const Value& start;  ///< each an integer or none
   const Value& stop;
   const Value& step;
+  bool undefined_if_wrong = false;  ///< what cannot be sliced gives Undefined instead of an error
 };
 
-/// value[start:stop:step] of a text, list, tuple or range. Throws for a step of 0.
+/// value[start:stop:step] of a text, list, tuple or range. Throws for other values, for bounds that
+/// are no integers and for a step of 0.
 Value get_slice(Context& context, const Value& value, const SliceBounds& bounds);
 
 /// The parts of "a.b.0", as the filters' `attribute` has it; a number counts in lists.

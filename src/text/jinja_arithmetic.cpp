@@ -18,11 +18,11 @@ constexpr std::array<std::string_view, 7> kSymbols = {"+", "-", "*", "/", "//", 
 [[noreturn]] void refuse_zero() { fail(ErrorKind::input, "division by zero"); }
 
 [[noreturn]] void refuse_kinds(Arithmetic operation, const Value& a, const Value& b) {
-  for (const Value* side : {&a, &b}) {
-    if (side->is(Kind::undefined)) fail(ErrorKind::input, reason_of(*side));
-  }
   if (operation == Arithmetic::modulo && a.is(Kind::string)) {
     fail(ErrorKind::input, "'%' of a text (formatting) is not supported; use '~' or format()");
+  }
+  for (const Value* side : {&a, &b}) {
+    if (side->is(Kind::undefined)) fail(ErrorKind::input, reason_of(*side));
   }
   fail(ErrorKind::input, cat("'", kSymbols[static_cast<std::size_t>(operation)], "' does not take ",
                              type_name(a), " and ", type_name(b)));
@@ -161,12 +161,11 @@ Value repeat(Budget& budget, const Value& value, std::int64_t times) {
   if (value.is(Kind::string)) {
     const auto& string = value.as<String>();
     budget.require(count, string.text.size());
+    const std::size_t size = count * string.text.size();
     std::string result;
-    result.reserve(count * string.text.size());
-    if (!string.text.empty()) {
-      budget.spend(count);
-      for (std::size_t idx = 0; idx < count; ++idx) result += string.text;
-    }
+    result.reserve(size);
+    if (size > 0) result = string.text;
+    while (result.size() < size) result.append(result, 0, size - result.size());
     return make_string(budget, std::move(result), string.safe);
   }
   const auto& parts = items_of(value);

@@ -23,8 +23,10 @@ class Budget {
     }
     steps_left_ -= steps;
   }
-  /// For copying or searching text.
-  void spend_bytes(std::size_t bytes) { spend(bytes / 16); }
+  /// For copying text.
+  void spend_bytes(std::size_t bytes) { spend(bytes / 64); }
+  /// For searching in text.
+  void spend_search(std::size_t bytes) { spend(bytes / 16); }
   /// For work on each character, such as another case.
   void spend_characters(std::size_t bytes) { spend(bytes / 4); }
 

@@ -49,9 +49,9 @@ const Test* find_test(std::string_view name);
 const Method* find_method(Kind kind, std::string_view name);
 const Function* find_function(std::string_view name);
 
-/// The same, but an unknown name throws, naming one that is near.
-const Filter& filter_named(std::string_view name);
-const Test& test_named(std::string_view name);
+/// What to say of a name that is not in the table; names one that is near.
+std::string unknown_filter(std::string_view name);
+std::string unknown_test(std::string_view name);
 
 namespace detail {
 void bind(std::string_view callee, const Arguments& arguments,

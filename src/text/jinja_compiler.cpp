@@ -14,6 +14,7 @@ Program Compiler::compile() {
   } catch (const Error& error) {
     fail(error.kind(), cat("line ", current().line, ": ", error.what()), error.where());
   }
+  refuse_what_is_always_reached();
   program_.code = std::move(code_);
   return std::move(program_);
 }
@@ -66,7 +67,42 @@ void Compiler::refuse_depth() const {
 
 std::size_t Compiler::emit(Op op, std::int32_t a, std::int32_t b) {
   code_.push_back({op, a, b, tokens_[next_ > 0 ? next_ - 1 : 0].line});
+  note_name(code_.back());
   return code_.size() - 1;
+}
+
+void Compiler::append(const Code& code) {
+  for (const Instruction& instruction : code) {
+    code_.push_back(instruction);
+    note_name(instruction);
+  }
+}
+
+void Compiler::note_name(const Instruction& instruction) {
+  const bool names = instruction.op == Op::load || instruction.op == Op::store ||
+                     instruction.op == Op::store_attribute;
+  if (!names || inner_scopes_ > 0) return;
+  const auto idx = static_cast<std::size_t>(instruction.a);
+  if (is_noted_[idx]) return;
+  is_noted_[idx] = true;
+  program_.hidden[idx] = instruction.op == Op::store && open_ifs_ == 0;
+}
+
+// Filters and tests that are not known are errors of the template, but inside of `if` (block or
+// inline) only if they are reached, as in Jinja: published templates ask there for filters that not
+// everyone has.
+void Compiler::emit_unknown(Op op) {
+  emit(op, constant(make_constant(current().text)), open_ifs_ > 0 ? 1 : 0);
+}
+
+void Compiler::refuse_what_is_always_reached() const {
+  for (const Instruction& instruction : code_) {
+    if (!is_unknown(instruction.op) || instruction.b != 0) continue;
+    const Value& name = program_.constants[static_cast<std::size_t>(instruction.a)];
+    const std::string what = instruction.op == Op::unknown_filter ? unknown_filter(text_of(name))
+                                                                  : unknown_test(text_of(name));
+    fail(ErrorKind::input, cat("line ", instruction.line, ": ", what));
+  }
 }
 
 Compiler::Code Compiler::cut(std::size_t begin) {
@@ -91,7 +127,11 @@ std::int32_t Compiler::constant(Value value) {
 std::int32_t Compiler::name(const std::string& text) {
   const auto next = static_cast<std::uint32_t>(program_.names.size());
   const auto [found, is_new] = program_.name_idx.emplace(text, next);
-  if (is_new) program_.names.push_back(text);
+  if (is_new) {
+    program_.names.push_back(text);
+    program_.hidden.push_back(false);
+    is_noted_.push_back(false);
+  }
   return static_cast<std::int32_t>(found->second);
 }
 

@@ -72,10 +72,13 @@ class Compiler {
   void filters_and_tests();
   void filter();
   void test();
+  void emit_unknown(Op op);
+  void refuse_what_is_always_reached() const;
   bool test_has_argument() const;
   void dot();
   void subscript();
   bool slice_or_index();
+  bool ends_with_constants(std::size_t count) const;
   void slice_bound(bool may_be_given);
   std::int32_t arguments();
   std::int32_t shape_of(CallShape shape);
@@ -97,7 +100,8 @@ class Compiler {
 
   // Code. `emit` gives the index of the instruction, `land` lets a jump go to what comes next.
   std::size_t emit(Op op, std::int32_t a = 0, std::int32_t b = 0);
-  void append(const Code& code) { code_.insert(code_.end(), code.begin(), code.end()); }
+  void append(const Code& code);
+  void note_name(const Instruction& instruction);
   Code cut(std::size_t begin);
   void land(std::size_t jump);
   void jump_back(std::size_t to);
@@ -119,6 +123,18 @@ class Compiler {
   };
   [[noreturn]] void refuse_depth() const;
 
+  // A part whose names are its own.
+  class InnerScope {
+   public:
+    explicit InnerScope(Compiler& compiler) : compiler_(compiler) { ++compiler_.inner_scopes_; }
+    InnerScope(const InnerScope&) = delete;
+    InnerScope& operator=(const InnerScope&) = delete;
+    ~InnerScope() { --compiler_.inner_scopes_; }
+
+   private:
+    Compiler& compiler_;
+  };
+
   // What `break` and `continue` have to undo on their way out of a loop.
   enum class Open { loop, scope, capture, barrier };
   struct OpenBlock {
@@ -132,7 +148,10 @@ class Compiler {
   Code code_;
   Program program_;
   std::vector<OpenBlock> open_;
+  std::vector<bool> is_noted_;  // of the names: whether the outermost scope has used them
   int depth_ = 0;
+  int inner_scopes_ = 0;
+  int open_ifs_ = 0;  // blocks in which what is not known is refused only when it is reached
 };
 
 }  // namespace trireme::text::jinja

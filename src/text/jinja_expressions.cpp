@@ -45,6 +45,7 @@ void Compiler::conditional_rest(std::size_t begin) {
   while (skip_name("if")) {
     if (++rounds > kMaxNesting) refuse_depth();
     const std::size_t condition = code_.size();
+    ++open_ifs_;
     disjunction();
     emit(Op::jump_if_false);
     const std::size_t condition_size = code_.size() - condition;
@@ -52,6 +53,9 @@ void Compiler::conditional_rest(std::size_t begin) {
       return code_.begin() + static_cast<std::ptrdiff_t>(idx);
     };
     std::rotate(at(begin), at(condition), code_.end());
+    for (auto instruction = at(begin); instruction != code_.end(); ++instruction) {
+      if (is_unknown(instruction->op)) instruction->b = 1;
+    }
     const std::size_t jump_to_end = emit(Op::jump);
     land(begin + condition_size - 1);
     if (skip_name("else")) {
@@ -60,6 +64,7 @@ void Compiler::conditional_rest(std::size_t begin) {
       emit(Op::constant, constant(Value()));
     }
     land(jump_to_end);
+    --open_ifs_;
   }
 }
 

@@ -30,12 +30,8 @@ const Filter* find_filter(std::string_view name) {
   return nullptr;
 }
 
-const Filter& filter_named(std::string_view name) {
-  const Filter* filter = find_filter(name);
-  if (filter == nullptr) {
-    fail(ErrorKind::input, cat("the filter '", name, "' is not known", suggestion(name)));
-  }
-  return *filter;
+std::string unknown_filter(std::string_view name) {
+  return cat("the filter '", clip(name), "' is not known", suggestion(clip(name)));
 }
 
 Value as_string(Context& context, const Value& value) {

@@ -34,6 +34,11 @@ int depth_of(const Value& subject, const Arguments& arguments) {
   return depth;
 }
 
+// map, select and the like take none, 0 and false for nothing to go through.
+std::shared_ptr<Iterator> iterate_if_true(Context& context, const Value& value) {
+  return iterate(context, truth(value) ? value : Value());
+}
+
 Value lazy(std::shared_ptr<Iterator> iterator) {
   return Value(Kind::iterator, std::move(iterator));
 }
@@ -42,7 +47,7 @@ class FilterMap : public Iterator {
  public:
   FilterMap(Context& context, const Value& source, const Filter& filter, const Arguments& arguments)
       : Iterator(context, depth_of(source, arguments)),
-        source_(iterate(context, source)),
+        source_(iterate_if_true(context, source)),
         filter_(filter),
         arguments_(arguments, 1) {}
 
@@ -64,7 +69,7 @@ class AttributeMap : public Iterator {
   AttributeMap(Context& context, const Value& source, const Value& attribute,
                std::optional<Value> otherwise)
       : Iterator(context, std::max(source.depth(), otherwise ? otherwise->depth() : 0)),
-        source_(iterate(context, source)),
+        source_(iterate_if_true(context, source)),
         path_(split_path(context, attribute)),
         otherwise_(std::move(otherwise)) {}
 
@@ -93,7 +98,7 @@ class Selected : public Iterator {
   Selected(Context& context, const Value& source, Selection selection, const Arguments& arguments,
            std::size_t skip)
       : Iterator(context, depth_of(source, arguments)),
-        source_(iterate(context, source)),
+        source_(iterate_if_true(context, source)),
         selection_(std::move(selection)),
         arguments_(arguments, skip) {}
 
@@ -150,15 +155,19 @@ Value map_filter(Context& context, const Value& value, const Arguments& argument
     if (otherwise != nullptr && !otherwise->is(Kind::none)) replacement = *otherwise;
     return lazy(std::make_shared<AttributeMap>(context, value, path, std::move(replacement)));
   }
-  const Filter& filter = filter_named(text("map", &arguments.positional[0]));
-  return lazy(std::make_shared<FilterMap>(context, value, filter, arguments));
+  const std::string& name = text("map", &arguments.positional[0]);
+  const Filter* filter = find_filter(name);
+  if (filter == nullptr) fail(ErrorKind::input, unknown_filter(name));
+  return lazy(std::make_shared<FilterMap>(context, value, *filter, arguments));
 }
 
 // `skip`: arguments before the name of the test.
 Value select(Context& context, const Value& value, const Arguments& arguments, Selection selection,
              std::size_t skip) {
   if (arguments.positional.size() > skip) {
-    selection.test = &test_named(text("select", &arguments.positional[skip]));
+    const std::string& name = text("select", &arguments.positional[skip]);
+    selection.test = find_test(name);
+    if (selection.test == nullptr) fail(ErrorKind::input, unknown_test(name));
     ++skip;
   }
   return lazy(std::make_shared<Selected>(context, value, std::move(selection), arguments, skip));

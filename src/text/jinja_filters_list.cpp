@@ -61,12 +61,14 @@ Value reverse_filter(Context& context, const Value& value, const Arguments& argu
   return Value(Kind::iterator, iterate(context, list));
 }
 
+// `skips_equal`: equal keys are not ordered, which for None and the like would be an error.
 void sort_by_key(Context& context, std::vector<Value>& items, const std::vector<Value>& keys,
-                 bool reverse) {
+                 bool reverse, bool skips_equal) {
   std::vector<std::size_t> order(items.size());
   for (std::size_t idx = 0; idx < order.size(); ++idx) order[idx] = idx;
   const auto comparison = reverse ? Comparison::greater : Comparison::less;
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    if (skips_equal && equal(context.budget, keys[a], keys[b])) return false;
     return ordered(context.budget, comparison, keys[a], keys[b]);
   });
   std::vector<Value> sorted;
@@ -83,7 +85,7 @@ Value sort_filter(Context& context, const Value& value, const Arguments& argumen
   std::vector<Value> keys;
   keys.reserve(items.size());
   for (const Value& item : items) keys.push_back(key.of(context, item));
-  sort_by_key(context, items, keys, flag(reverse, false));
+  sort_by_key(context, items, keys, flag(reverse, false), true);
   return make_list(context.budget, std::move(items));
 }
 
@@ -105,7 +107,7 @@ Value dictsort_filter(Context& context, const Value& value, const Arguments& arg
     items.push_back(make_tuple(context.budget, {pair.first, pair.second}));
     keys.push_back(key.of(context, part == "key" ? pair.first : pair.second));
   }
-  sort_by_key(context, items, keys, flag(reverse, false));
+  sort_by_key(context, items, keys, flag(reverse, false), false);
   return make_list(context.budget, std::move(items));
 }
 

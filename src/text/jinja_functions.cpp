@@ -70,8 +70,11 @@ std::vector<Dict::Pair> pairs_of(Context& context, std::string_view callee,
   if (!arguments.positional.empty() && arguments.positional[0].is(Kind::dict)) {
     pairs = arguments.positional[0].as<Dict>().items;
   } else if (!arguments.positional.empty()) {
-    for (const Value& item : collect(context, arguments.positional[0])) {
-      const std::vector<Value> parts = collect(context, item);
+    const auto items = iterate(context, arguments.positional[0]);
+    while (const auto item = items->next(context)) {
+      const std::vector<Value> parts = collect(context, *item);
+      context.budget.spend(2);
+      context.budget.require(pairs.size(), 2 * sizeof(Dict::Pair));
       if (parts.size() != 2) fail(ErrorKind::input, cat(callee, " needs pairs of key and value"));
       pairs.emplace_back(parts[0], parts[1]);
     }

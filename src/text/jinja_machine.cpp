@@ -15,7 +15,7 @@ Machine::Machine(const Program& program, Context& context)
   captures_.emplace_back(context.budget);
   for (std::uint32_t idx = 0; idx < program.names.size(); ++idx) {
     const Function* function = find_function(program.names[idx]);
-    if (function == nullptr) continue;
+    if (function == nullptr || program.hidden[idx]) continue;
     auto object = std::make_shared<FunctionObject>(&context.budget, *function);
     scope_->set(idx, Value(Kind::function, std::move(object)));
   }
@@ -23,7 +23,8 @@ Machine::Machine(const Program& program, Context& context)
 
 void Machine::define(std::string_view name, Value value) {
   const auto found = program_.name_idx.find(std::string(name));
-  if (found != program_.name_idx.end()) scope_->set(found->second, std::move(value));
+  if (found == program_.name_idx.end() || program_.hidden[found->second]) return;
+  scope_->set(found->second, std::move(value));
 }
 
 std::string Machine::run() {
@@ -136,7 +137,7 @@ void Machine::step_value(const Instruction& instruction) {
       break;
     }
     case Op::slice:
-      slice();
+      slice(instruction.a != 0);
       break;
     case Op::filter:
       apply_filter(instruction);
@@ -195,6 +196,10 @@ void Machine::step_block(const Instruction& instruction) {
     case Op::end_macro:
       end_macro();
       break;
+    case Op::unknown_filter:
+      fail(ErrorKind::input, unknown_filter(text_of(program_.constants[count])));
+    case Op::unknown_test:
+      fail(ErrorKind::input, unknown_test(text_of(program_.constants[count])));
     default:
       TRIREME_CHECK(false, "instruction ", static_cast<int>(instruction.op));
   }
@@ -248,7 +253,9 @@ void Machine::load(std::uint32_t name) {
   if (!calls_.empty() && (text == "varargs" || text == "kwargs")) {
     fail(ErrorKind::input, cat("'", text, "' of a macro is not supported"));
   }
-  push(make_undefined(context_.budget, cat("'", clip(text), "' is undefined")));
+  std::string reason = "'";
+  reason.append(clip(text)).append("' is undefined");
+  push(make_undefined(context_.budget, std::move(reason)));
 }
 
 void Machine::store_attribute(std::uint32_t name, const Value& attribute) {
@@ -300,11 +307,11 @@ void Machine::build_dict(std::size_t count) {
   push(make_dict(context_.budget, std::move(pairs)));
 }
 
-void Machine::slice() {
+void Machine::slice(bool undefined_if_wrong) {
   const Value step = pop();
   const Value stop = pop();
   const Value start = pop();
-  top() = get_slice(context_, top(), {start, stop, step});
+  top() = get_slice(context_, top(), {start, stop, step, undefined_if_wrong});
 }
 
 void Machine::unpack(std::size_t count) {

@@ -56,7 +56,7 @@ class Machine {
   void compare_chain(const Instruction& instruction);
   void build_list(Kind kind, std::size_t count);
   void build_dict(std::size_t count);
-  void slice();
+  void slice(bool undefined_if_wrong);
   void unpack(std::size_t count);
 
   Arguments arguments_on_stack(const CallShape& shape) const;

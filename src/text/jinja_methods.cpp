@@ -145,8 +145,8 @@ Value join_method(Context& context, const Value& self, const Arguments& argument
 Value find_method_of_string(Context& context, const Value& self, const Arguments& arguments) {
   const auto [wanted] = bind<1>("find", arguments, {"sub"});
   const std::string& whole = text_of(self);
-  context.budget.spend_bytes(whole.size());
-  const std::size_t found = find_text(whole, text("find", wanted));
+  context.budget.spend_search(whole.size() + text("find", wanted).size());
+  const std::size_t found = find_text(whole, text_of(*wanted));
   if (found == std::string::npos) return Value::integer(-1);
   return Value::integer(
       static_cast<std::int64_t>(count_code_points(std::string_view(whole).substr(0, found))));

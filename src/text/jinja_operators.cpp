@@ -75,7 +75,7 @@ bool contains_text(Budget& budget, const Value& container, const Value& item) {
     fail(ErrorKind::input,
          cat("'in' with a text on its right needs a text on its left, not ", type_name(item)));
   }
-  budget.spend_bytes(text_of(container).size());
+  budget.spend_search(text_of(container).size() + text_of(item).size());
   return find_text(text_of(container), text_of(item)) != std::string::npos;
 }
 

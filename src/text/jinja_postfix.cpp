@@ -39,11 +39,12 @@ void Compiler::filter() {
   if (current().kind != TokenKind::name) {
     refuse(cat("the name of a filter is expected, not ", describe(current())));
   }
-  const Filter& filter = filter_named(current().text);
+  const Filter* filter = find_filter(current().text);
+  if (filter == nullptr) emit_unknown(Op::unknown_filter);
   ++next_;
   const std::int32_t shape = is_symbol("(") ? arguments() : 0;
   emit(Op::filter, shape, static_cast<std::int32_t>(program_.filters.size()));
-  program_.filters.push_back(&filter);
+  program_.filters.push_back(filter);
 }
 
 void Compiler::test() {
@@ -51,7 +52,8 @@ void Compiler::test() {
   if (current().kind != TokenKind::name) {
     refuse(cat("the name of a test is expected, not ", describe(current())));
   }
-  const Test& test = test_named(current().text);
+  const Test* test = find_test(current().text);
+  if (test == nullptr) emit_unknown(Op::unknown_test);
   ++next_;
   std::int32_t shape = 0;
   if (is_symbol("(")) {
@@ -62,7 +64,7 @@ void Compiler::test() {
     shape = shape_of({1, {}});
   }
   emit(Op::test, shape, static_cast<std::int32_t>(program_.tests.size()));
-  program_.tests.push_back(&test);
+  program_.tests.push_back(test);
   if (is_negated) emit(Op::logical_not);
 }
 
@@ -100,7 +102,19 @@ void Compiler::subscript() {
   const bool is_slice = slice_or_index();
   if (is_symbol(",")) refuse("several subscripts in one pair of brackets are not supported");
   expect_symbol("]");
-  emit(is_slice ? Op::slice : Op::item);
+  if (is_slice) {
+    emit(Op::slice, ends_with_constants(4) ? 1 : 0);
+  } else {
+    emit(Op::item);
+  }
+}
+
+// Jinja computes what is constant when it reads the template, by other rules: a slice that is an
+// error otherwise is Undefined there.
+bool Compiler::ends_with_constants(std::size_t count) const {
+  const auto is_constant = [](const Instruction& last) { return last.op == Op::constant; };
+  return code_.size() >= count &&
+         std::all_of(code_.end() - static_cast<std::ptrdiff_t>(count), code_.end(), is_constant);
 }
 
 // Puts one index, or start, stop and step of a slice.

@@ -38,7 +38,7 @@ enum class Op : std::uint8_t {
   dict,       ///< of a pairs of operands
   attribute,  ///< named by constant a
   item,
-  slice,       ///< start, stop and step on top
+  slice,       ///< start, stop and step on top; a: 1 where all four are constants
   call,        ///< with the arguments of shape a
   filter,      ///< a: shape, b: filter
   test,        ///< a: shape, b: test
@@ -50,12 +50,16 @@ enum class Op : std::uint8_t {
   end_loop,    ///< a: 1 puts whether there was no turn
   begin_scope,
   end_scope,
-  begin_capture,  ///< output goes into a text
-  end_capture,    ///< and the text onto the stack
-  macro,          ///< a macro object, a: macro
-  end_macro,      ///< back to the caller with the captured text
+  begin_capture,   ///< output goes into a text
+  end_capture,     ///< and the text onto the stack
+  macro,           ///< a macro object, a: macro
+  end_macro,       ///< back to the caller with the captured text
+  unknown_filter,  ///< throws: constant a is no filter; b: 1 where only reaching it is an error
+  unknown_test,
   stop
 };
+
+inline bool is_unknown(Op op) { return op == Op::unknown_filter || op == Op::unknown_test; }
 
 struct Instruction {
   Op op;
@@ -86,7 +90,11 @@ struct Program {
   std::vector<const Filter*> filters;
   std::vector<const Test*> tests;
   std::unordered_map<std::string, std::uint32_t> name_idx;  ///< of `names`
-  std::uint32_t loop_name = 0;                              ///< "loop"
+  /// Names of `names` that the template sets, outside of all blocks, before it reads them there. As
+  /// in Jinja nothing sees what the caller gives for them, not even a loop or macro that runs
+  /// before.
+  std::vector<bool> hidden;
+  std::uint32_t loop_name = 0;  ///< "loop"
 };
 
 /// Compiles a template. Throws Error(input) that begins with "line N: " and names what is wrong or

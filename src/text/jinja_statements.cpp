@@ -93,6 +93,7 @@ void Compiler::end_tag() {
 
 void Compiler::if_statement() {
   std::vector<std::size_t> jumps_to_end;
+  ++open_ifs_;
   while (true) {
     tuple(Conditional::no);
     const std::size_t jump_on = emit(Op::jump_if_false);
@@ -110,6 +111,7 @@ void Compiler::if_statement() {
     body({"endif"});
     break;
   }
+  --open_ifs_;
   for (const std::size_t jump : jumps_to_end) land(jump);
   end_tag();
 }
@@ -127,6 +129,7 @@ void Compiler::for_statement() {
 // Goes through the items once to keep those that pass: only then is the length of the loop known.
 // The condition sees the names as they are before the first turn.
 void Compiler::keep_items(const Code& where) {
+  const InnerScope scope(*this);
   emit(Op::begin_loop);
   const std::size_t turn = emit(Op::next_turn);
   append(where);
@@ -140,9 +143,12 @@ void Compiler::keep_items(const Code& where) {
 void Compiler::loop_body(const Code& where) {
   emit(Op::begin_loop, 1);
   const std::size_t turn = emit(Op::next_turn);
-  append(where);
-  open_.push_back({Open::loop, turn, {}});
-  body({"else", "endfor"});
+  {
+    const InnerScope scope(*this);
+    append(where);
+    open_.push_back({Open::loop, turn, {}});
+    body({"else", "endfor"});
+  }
   jump_back(turn);
   land(turn);
   for (const std::size_t jump : open_.back().breaks) land(jump);
@@ -154,6 +160,7 @@ void Compiler::loop_body(const Code& where) {
 }
 
 void Compiler::for_else() {
+  const InnerScope scope(*this);
   ++next_;
   const std::size_t jump_on = emit(Op::jump_if_false);
   emit(Op::begin_scope);
@@ -222,7 +229,10 @@ void Compiler::captured_body(std::string_view end, const Code& filters) {
   open_.push_back({Open::scope, 0, {}});
   open_.push_back({Open::capture, 0, {}});
   end_of_tag();
-  body({end});
+  {
+    const InnerScope scope(*this);
+    body({end});
+  }
   end_tag();
   open_.resize(open_.size() - 2);
   emit(Op::end_capture);
@@ -231,6 +241,7 @@ void Compiler::captured_body(std::string_view end, const Code& filters) {
 }
 
 void Compiler::generation_statement() {
+  const InnerScope scope(*this);
   emit(Op::begin_scope);
   open_.push_back({Open::barrier, 0, {}});
   end_of_tag();
@@ -247,6 +258,7 @@ void Compiler::macro_statement() {
   emit(Op::macro, static_cast<std::int32_t>(idx));
   emit(Op::store, name(macro.name));
   const std::size_t jump_over = emit(Op::jump);
+  const InnerScope scope(*this);
   macro.entry = code_.size();
   parameters(macro);
   open_.push_back({Open::barrier, 0, {}});

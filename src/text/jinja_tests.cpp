@@ -42,7 +42,8 @@ bool is_number_test(Context&, const Value& value, const Arguments& arguments) {
 
 bool is_callable(Context&, const Value& value, const Arguments& arguments) {
   bind_nothing("callable", arguments);
-  return value.is(Kind::macro) || value.is(Kind::function) || value.is(Kind::method);
+  return value.is(Kind::macro) || value.is(Kind::function) || value.is(Kind::method) ||
+         value.is(Kind::undefined);
 }
 
 bool is_escaped(Context&, const Value& value, const Arguments& arguments) {
@@ -143,16 +144,12 @@ const Test* find_test(std::string_view name) {
   return found == kTests.end() ? nullptr : &*found;
 }
 
-const Test& test_named(std::string_view name) {
-  const Test* test = find_test(name);
-  if (test == nullptr) {
-    std::vector<std::string> names;
-    for (const Test& known : kTests) names.emplace_back(known.name);
-    const std::string nearest = nearest_name(name, names);
-    fail(ErrorKind::input, cat("the test '", name, "' is not known",
-                               nearest.empty() ? "" : cat("; is '", nearest, "' meant?")));
-  }
-  return *test;
+std::string unknown_test(std::string_view name) {
+  std::vector<std::string> names;
+  for (const Test& known : kTests) names.emplace_back(known.name);
+  const std::string nearest = nearest_name(clip(name), names);
+  return cat("the test '", clip(name), "' is not known",
+             nearest.empty() ? "" : cat("; is '", nearest, "' meant?"));
 }
 
 }  // namespace trireme::text::jinja

@@ -41,7 +41,14 @@ bool ends_line(char32_t code_point) {
          code_point == 0x85 || code_point == 0x2028 || code_point == 0x2029;
 }
 
-Pieces split_words_from_left(std::string_view text, std::size_t max_splits) {
+// Each piece becomes a value: too many are refused before they take memory.
+void add_piece(Budget& budget, Pieces& pieces, std::string_view piece) {
+  constexpr std::size_t kValueBytes = 32;
+  pieces.push_back(piece);
+  budget.require(pieces.size(), kValueBytes);
+}
+
+Pieces split_words_from_left(Budget& budget, std::string_view text, std::size_t max_splits) {
   const CharacterSet white_space(std::nullopt);
   Pieces pieces;
   std::size_t begin = kNowhere;
@@ -52,11 +59,11 @@ Pieces split_words_from_left(std::string_view text, std::size_t max_splits) {
       begin = here;
       if (pieces.size() == max_splits) break;
     } else if (space && begin != kNowhere) {
-      pieces.push_back(text.substr(begin, here - begin));
+      add_piece(budget, pieces, text.substr(begin, here - begin));
       begin = kNowhere;
     }
   }
-  if (begin != kNowhere) pieces.push_back(text.substr(begin));
+  if (begin != kNowhere) add_piece(budget, pieces, text.substr(begin));
   return pieces;
 }
 
@@ -70,16 +77,17 @@ Pieces split_words_from_right(Budget& budget, std::string_view text, std::size_t
       if (is_space(code_point)) break;
       begin = at;
     }
-    pieces.push_back(rest.substr(begin));
+    add_piece(budget, pieces, rest.substr(begin));
     rest = strip(budget, rest.substr(0, begin), std::nullopt, {.left = false});
   }
-  if (!rest.empty()) pieces.push_back(rest);
+  if (!rest.empty()) add_piece(budget, pieces, rest);
   std::reverse(pieces.begin(), pieces.end());
   return pieces;
 }
 
 // From the right the text is searched backwards, mirrored, so that it stays linear.
-Pieces split_from_right(std::string_view text, std::string_view separator, std::size_t max_splits) {
+Pieces split_from_right(Budget& budget, std::string_view text, std::string_view separator,
+                        std::size_t max_splits) {
   const std::string mirrored_text(text.rbegin(), text.rend());
   const std::string mirrored_separator(separator.rbegin(), separator.rend());
   Pieces pieces;
@@ -87,10 +95,10 @@ Pieces split_from_right(std::string_view text, std::string_view separator, std::
   while (pieces.size() < max_splits) {
     const std::size_t found = find_text(mirrored_text, mirrored_separator, begin);
     if (found == kNowhere) break;
-    pieces.push_back(text.substr(text.size() - found, found - begin));
+    add_piece(budget, pieces, text.substr(text.size() - found, found - begin));
     begin = found + separator.size();
   }
-  pieces.push_back(text.substr(0, text.size() - begin));
+  add_piece(budget, pieces, text.substr(0, text.size() - begin));
   std::reverse(pieces.begin(), pieces.end());
   return pieces;
 }
@@ -185,23 +193,23 @@ std::string_view strip(Budget& budget, std::string_view text, std::optional<std:
 Pieces split_words(Budget& budget, std::string_view text, std::size_t max_splits, bool from_right) {
   budget.spend_characters(text.size());
   return from_right ? split_words_from_right(budget, text, max_splits)
-                    : split_words_from_left(text, max_splits);
+                    : split_words_from_left(budget, text, max_splits);
 }
 
 Pieces split(Budget& budget, std::string_view text, std::string_view separator,
              std::size_t max_splits, bool from_right) {
   budget.spend_characters(text.size());
   if (separator.empty()) fail(ErrorKind::input, "split: the separator is empty");
-  if (from_right) return split_from_right(text, separator, max_splits);
+  if (from_right) return split_from_right(budget, text, separator, max_splits);
   Pieces pieces;
   std::size_t begin = 0;
   while (pieces.size() < max_splits) {
     const std::size_t found = find_text(text, separator, begin);
     if (found == kNowhere) break;
-    pieces.push_back(text.substr(begin, found - begin));
+    add_piece(budget, pieces, text.substr(begin, found - begin));
     begin = found + separator.size();
   }
-  pieces.push_back(text.substr(begin));
+  add_piece(budget, pieces, text.substr(begin));
   return pieces;
 }
 
@@ -213,11 +221,11 @@ Pieces split_lines(Budget& budget, std::string_view text) {
     const std::size_t end = at;
     const char32_t code_point = next_code_point(text, at);
     if (!ends_line(code_point)) continue;
-    lines.push_back(text.substr(begin, end - begin));
+    add_piece(budget, lines, text.substr(begin, end - begin));
     if (code_point == '\r' && at < text.size() && text[at] == '\n') ++at;
     begin = at;
   }
-  if (begin < text.size()) lines.push_back(text.substr(begin));
+  if (begin < text.size()) add_piece(budget, lines, text.substr(begin));
   return lines;
 }
 
@@ -233,7 +241,7 @@ std::size_t find_text(std::string_view text, std::string_view wanted, std::size_
 }
 
 std::size_t count(Budget& budget, std::string_view text, std::string_view wanted) {
-  budget.spend_bytes(text.size() + wanted.size());
+  budget.spend_search(text.size() + wanted.size());
   if (wanted.empty()) return count_code_points(text) + 1;
   std::size_t total = 0;
   for (std::size_t at = find_text(text, wanted); at != kNowhere;

@@ -135,6 +135,7 @@ MethodObject::MethodObject(Budget* budget, Value receiver, const Method& which)
 }
 
 Value make_undefined(Budget& budget, std::string reason) {
+  budget.spend(4);
   return Value(Kind::undefined, std::make_shared<Missing>(&budget, std::move(reason)));
 }
 
@@ -254,7 +255,8 @@ int compare_keys(const Value& a, const Value& b) {
 void spend_on_key(Budget& budget, const Value& key, std::size_t count) {
   key_group(key);
   const auto comparisons = static_cast<std::size_t>(std::bit_width(count)) + 1;
-  budget.spend_bytes(comparisons * (key.is(Kind::string) ? text_of(key).size() : 1));
+  budget.spend(comparisons / 4);
+  if (key.is(Kind::string)) budget.spend_bytes(comparisons * text_of(key).size());
 }
 
 }  // namespace trireme::text::jinja
