@@ -137,7 +137,7 @@ int show(const Options& options) {
     show_prompt(reader.read_row(*row), std::cout);
     return 0;
   }
-  show_prompts(reader, options.whole("head", 0, reader.num_rows()).value_or(5), std::cout);
+  show_prompts(reader, options.whole("head", 0, INT64_MAX).value_or(5), std::cout);
   if (options.has("check")) report_bad_rows(reader);
   return 0;
 }

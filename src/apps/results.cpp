@@ -61,11 +61,14 @@ Syntax merge_syntax() {
 
 int show(const Options& options) {
   io::ResultReader reader = io::ResultReader::open(options.argument(0));
+  if (reader.num_rows() == 0 && options.has("row")) {
+    fail(ErrorKind::usage, cat(options.argument(0), ": holds no rows"));
+  }
   if (const auto row = options.whole("row", 0, reader.num_rows() - 1)) {
     show_result(reader.read_row(*row), std::cout);
     return 0;
   }
-  show_results(reader, options.whole("head", 0, reader.num_rows()).value_or(5), std::cout);
+  show_results(reader, options.whole("head", 0, INT64_MAX).value_or(5), std::cout);
   return 0;
 }
 

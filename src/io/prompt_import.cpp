@@ -72,14 +72,54 @@ Line take_apart(const std::string& text, const std::string& place) {
   return line;
 }
 
-void for_each_line(const std::string& path,
-                   const std::function<void(Line line, const std::string& place)>& visit) {
+// Visits a line with its number.
+using Visit = std::function<void(Line line, std::int64_t number)>;
+
+std::string place_of(const std::string& path, std::int64_t number) {
+  return cat(path, ":", number);
+}
+
+void for_each_line(const std::string& path, const Visit& visit) {
   LineReader reader(path);
   while (const std::optional<std::string> text = reader.next()) {
     if (text->find_first_not_of(" \t") == std::string::npos) continue;
-    visit(take_apart(*text, reader.place()), reader.place());
+    visit(take_apart(*text, reader.place()), reader.line_number());
   }
 }
+
+// The lines with these ids; 16 bytes a line.
+class IdList {
+ public:
+  void add(const Json& id, std::int64_t number) {
+    if (!id.is_null()) ids_.emplace_back(hash_of(id), number);
+  }
+
+  // Throws if two lines of the file have the same id.
+  void check_unique(const std::string& path) {
+    std::sort(ids_.begin(), ids_.end());
+    for (std::size_t i = 1; i < ids_.size(); ++i) {
+      if (ids_[i].first != ids_[i - 1].first) continue;
+      // Equal hashes need not mean equal ids.
+      const Json first = id_at(path, ids_[i - 1].second);
+      if (first.dump() != id_at(path, ids_[i].second).dump()) continue;
+      fail(ErrorKind::input,
+           cat(place_of(path, ids_[i].second), ": custom_id ", shown(first), " is that of line ",
+               ids_[i - 1].second, " too, ids must be unique"));
+    }
+  }
+
+ private:
+  static std::uint64_t hash_of(const Json& id) { return std::hash<std::string>()(id.dump()); }
+
+  static Json id_at(const std::string& path, std::int64_t number) {
+    LineReader reader(path);
+    std::optional<std::string> text = reader.next();
+    while (text && reader.line_number() < number) text = reader.next();
+    return text ? take_apart(*text, reader.place()).custom_id : Json(nullptr);
+  }
+
+  std::vector<std::pair<std::uint64_t, std::int64_t>> ids_;  // hash, line number
+};
 
 // What all lines have in common, which decides about the form of the file.
 class Survey {
@@ -203,8 +243,12 @@ ImportReport import_text(const std::string& text_path, const std::string& prompt
 
 ImportReport import_jsonl(const std::string& json_path, const std::string& prompt_path) {
   Survey survey;
-  for_each_line(json_path,
-                [&](const Line& line, const std::string& place) { survey.add(line, place); });
+  IdList ids;
+  for_each_line(json_path, [&](const Line& line, std::int64_t number) {
+    survey.add(line, place_of(json_path, number));
+    ids.add(line.custom_id, number);
+  });
+  ids.check_unique(json_path);
   if (survey.num_lines() == 0) fail(ErrorKind::input, cat(json_path, ": holds no prompt"));
 
   PromptWriter writer = PromptWriter::create(prompt_path, survey.source());
@@ -212,7 +256,7 @@ ImportReport import_jsonl(const std::string& json_path, const std::string& promp
   report.num_rows = survey.num_lines();
   report.source = object_name(survey.source());
   std::set<std::string> told;
-  for_each_line(json_path, [&](Line line, const std::string&) {
+  for_each_line(json_path, [&](Line line, std::int64_t) {
     if (!line.is_batch) drop_unknown_keys(line.request, told, report.warnings);
     write_line(survey, line, writer);
   });

@@ -140,6 +140,8 @@ TEST_F(Import, NamesFileAndLineOfWhatIsWrong) {
       {"{\"prompt\":\"a\"}\n\n[1]\n", ":3"},
       {"{\"custom_id\":\"a\",\"prompt\":\"a\"}\n{\"prompt\":\"a\"}\n", ":2: has no custom_id"},
       {"{\"prompt\":\"a\"}\n{\"custom_id\":\"a\",\"prompt\":\"a\"}\n", ":2: has a custom_id"},
+      {"{\"custom_id\":\"a\",\"prompt\":\"x\"}\n{\"custom_id\":\"a\",\"prompt\":\"y\"}\n",
+       ":2: custom_id \"a\" is that of line 1"},
       {"{\"custom_id\":1.5,\"prompt\":\"a\"}\n", ":1: custom_id"},
       {"{\"url\":\"/v1/embeddings\",\"body\":{}}\n", ":1: url"},
       {"{\"prompt\":\"bad \xff\"}\n", ":1"},

@@ -196,13 +196,13 @@ TEST_F(Results, OfAnEmptyRunAreAFileWithoutRows) {
 }
 
 TEST_F(Results, AreMergedFromMoreJournalsThanAreOpenAtATime) {
-  for (std::int64_t rank = 0; rank < 450; ++rank) write({0, rank, 0}, {full_row(450 - rank)});
+  for (std::int64_t rank = 0; rank < 230; ++rank) write({0, rank, 0}, {full_row(230 - rank)});
 
-  EXPECT_EQ(merge_results(run_, options_).num_rows, 450);
+  EXPECT_EQ(merge_results(run_, options_).num_rows, 230);
 
   ResultReader reader = ResultReader::open(output());
   EXPECT_TRUE(same_result(reader.read_row(0), full_row(1)));
-  EXPECT_TRUE(same_result(reader.read_row(449), full_row(450)));
+  EXPECT_TRUE(same_result(reader.read_row(229), full_row(230)));
 }
 
 TEST_F(Results, DoNotReplaceAFileUnlessTold) {
