@@ -30,6 +30,15 @@ std::string read_architecture(const ConfigReader& config) {
   return names->front().get<std::string>();
 }
 
+void check_architecture(const std::string& architecture, const std::string& path,
+                        std::span<const std::string_view> known) {
+  if (known.empty() || std::ranges::find(known, architecture) != known.end()) return;
+  std::string names;
+  for (const std::string_view name : known) names += cat(names.empty() ? "" : ", ", name);
+  fail(ErrorKind::checkpoint,
+       cat(path, ": architectures is \"", architecture, "\", expected one of ", names));
+}
+
 void refuse_what_is_not_supported(const ConfigReader& config, const Json& document) {
   if (const Json* quantization = config.find_object("quantization_config")) {
     const ConfigReader details(*quantization, config.where());
@@ -168,13 +177,15 @@ void add_eos_ids(const Json& document, const std::string& where, ModelConfig& mo
 
 }  // namespace
 
-ModelConfig load_model_config(const std::string& model_dir) {
+ModelConfig load_model_config(const std::string& model_dir,
+                              std::span<const std::string_view> known_architectures) {
   const std::string path = model_dir + "/config.json";
   ModelConfig model;
   model.model_dir = model_dir;
   model.raw = read_json_object(path);
   const ConfigReader whole(model.raw, path);
   model.architecture = read_architecture(whole);
+  check_architecture(model.architecture, path, known_architectures);
   // Models of several media keep their language model's configuration one level deeper.
   const Json* text = whole.has("hidden_size") ? nullptr : whole.find_object("text_config");
   const Json& document = text == nullptr ? model.raw : *text;

@@ -2,7 +2,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/dtype.h"
@@ -53,9 +55,11 @@ struct ModelConfig {
   std::string model_dir;
 };
 
-/// Reads DIR/config.json and DIR/generation_config.json. Throws Error(missing) if config.json is
-/// not there, Error(checkpoint) naming key and value for what is broken or unknown (architecture,
-/// rope type, quantisation, activation).
-ModelConfig load_model_config(const std::string& model_dir);
+/// Reads DIR/config.json and DIR/generation_config.json. Throws Error(missing) if config.json is not
+/// there, Error(checkpoint) naming key and value for what is broken or unknown (rope type,
+/// quantisation, activation; an architecture that is not among `known_architectures`, if any are
+/// given, before its keys are looked at).
+ModelConfig load_model_config(const std::string& model_dir,
+                              std::span<const std::string_view> known_architectures = {});
 
 }  // namespace trireme::checkpoint

@@ -43,13 +43,16 @@ RopeAndPositions read_rope(const ConfigReader& config, std::int64_t max_position
   RopeAndPositions result{.rope = {}, .max_positions = max_position_embeddings};
   RopeConfig& rope = result.rope;
   rope.original_max_positions = max_position_embeddings;
-  rope.theta = config.find_number({"rope_theta"}, 1, kMaxTheta).value_or(rope.theta);
+  rope.theta = config.find_number({"rope_theta"}, 2, kMaxTheta).value_or(rope.theta);
 
   const char* name = config.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
   const Json* object = config.find_object(name);
   if (object == nullptr) return result;
   const ConfigReader scaling(*object, cat(config.where(), ": ", name));
-  rope.theta = scaling.find_number({"rope_theta"}, 1, kMaxTheta).value_or(rope.theta);
+  for (const auto& [key, value] : object->items()) {
+    if (value.is_object()) scaling.refuse(key, value, "one set of values for all layers");
+  }
+  rope.theta = scaling.find_number({"rope_theta"}, 2, kMaxTheta).value_or(rope.theta);
   rope.type = scaling.find_string({"rope_type", "type"}).value_or("default");
   if (rope.type == "default") return result;
   if (rope.type != "linear" && rope.type != "llama3" && rope.type != "yarn") {

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 
 #include "checkpoint/model_config.h"
 #include "checkpoint/weight_loader.h"
@@ -48,6 +50,9 @@ struct BuildOptions {
   topology::LayerRange layers = {};
   std::int64_t max_seq_len = 0;  ///< rows of the rotary table
 };
+
+/// The architectures that make_model() knows, as config.json names them.
+std::span<const std::string_view> known_architectures();
 
 /// Builds this rank's part of the model and declares its weights to `loader`; the weights are there
 /// when loader.load() has returned. Throws Error(checkpoint) for an unknown architecture (all known

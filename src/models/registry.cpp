@@ -1,3 +1,4 @@
+#include <array>
 #include <iterator>
 #include <string_view>
 
@@ -21,13 +22,15 @@ constexpr Entry kRegistry[] = {
     {"OlmoeForCausalLM", olmoe},
 };
 
-std::string known_architectures() {
-  std::string names;
-  for (const Entry& entry : kRegistry) names += cat(names.empty() ? "" : ", ", entry.architecture);
+constexpr auto kArchitectures = [] {
+  std::array<std::string_view, std::size(kRegistry)> names;
+  for (std::size_t i = 0; i < names.size(); ++i) names[i] = kRegistry[i].architecture;
   return names;
-}
+}();
 
 }  // namespace
+
+std::span<const std::string_view> known_architectures() { return kArchitectures; }
 
 bool is_given(const checkpoint::ModelConfig& config, const char* key) {
   const auto found = config.raw.find(key);
@@ -54,9 +57,10 @@ std::unique_ptr<CausalLm> make_model(const checkpoint::ModelConfig& config,
     }
     return std::make_unique<Decoder>(entry.design(config), options, loader);
   }
-  fail(ErrorKind::checkpoint,
-       cat(config.model_dir, "/config.json: architectures is \"", config.architecture,
-           "\", expected one of ", known_architectures()));
+  std::string names;
+  for (const std::string_view name : kArchitectures) names += cat(names.empty() ? "" : ", ", name);
+  fail(ErrorKind::checkpoint, cat(config.model_dir, "/config.json: architectures is \"",
+                                  config.architecture, "\", expected one of ", names));
 }
 
 }  // namespace trireme::models

@@ -27,8 +27,8 @@ class StageRunner {
  public:
   struct Options {
     std::string model_dir;
-    topology::Sizes sizes;
-    topology::Coordinates coordinates;
+    topology::Sizes sizes = {};
+    topology::Coordinates coordinates = {};
     int num_sequences = 12;
     std::int64_t max_seq_len = 384;
     std::int64_t tokens_per_block = 16;

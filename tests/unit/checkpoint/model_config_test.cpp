@@ -157,6 +157,16 @@ TEST(ModelConfig, ReadsTheTextPartOfAModelOfSeveralMedia) {
   EXPECT_EQ(model.hidden_size, 64);
 }
 
+TEST(ModelConfig, RefusesAnUnknownArchitectureBeforeItsKeys) {
+  const test::TemporaryDirectory directory;
+  directory.write("config.json", R"({"architectures": ["GPT2LMHeadModel"], "n_embd": 768})");
+  const std::string_view known[] = {"LlamaForCausalLM", "MistralForCausalLM"};
+
+  TRIREME_EXPECT_CONTAINS(
+      test::refusal(ErrorKind::checkpoint, [&] { load_model_config(directory.path(), known); }),
+      "architectures is \"GPT2LMHeadModel\", expected one of LlamaForCausalLM, MistralForCausalLM");
+}
+
 TEST(ModelConfig, NamesAFileThatIsMissing) {
   const test::TemporaryDirectory directory;
 
@@ -208,6 +218,8 @@ TEST(ModelConfig, RefusesEachBrokenValueByName) {
       {R"({"max_position_embeddings": 1})", "max_position_embeddings is 1"},
       {R"({"max_position_embeddings": 1e12})", "max_position_embeddings is"},
       {R"({"rope_theta": 0})", "rope_theta is 0"},
+      {R"({"rope_parameters": {"full_attention": {"rope_theta": 1e4}}})",
+       "rope_parameters: full_attention is {\"rope_theta\":10000.0}, expected one set"},
       {R"({"rope_scaling": {"type": "dynamic", "factor": 2}})", "rope type is \"dynamic\""},
       {R"({"rope_scaling": {"rope_type": "longrope"}})", "rope type is \"longrope\""},
       {R"({"rope_scaling": {"type": "linear"}})", "rope_scaling: factor is missing"},
