@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "models/memory_plan.h"
 
 namespace trireme::engine {
 
@@ -20,6 +21,10 @@ std::int64_t BlockManager::first_visible_block(std::int64_t position,
                                                const PoolShape& shape) const {
   if (shape.window == 0) return 0;
   return std::max<std::int64_t>(0, position - shape.window + 1) / tokens_per_block_;
+}
+
+bool BlockManager::may_reuse(std::int64_t num_tokens) const {
+  return enable_reuse_ && num_tokens > tokens_per_block_;
 }
 
 void BlockManager::extend_hashes(Sequence& sequence) const {
@@ -63,9 +68,8 @@ bool BlockManager::admit(Sequence& sequence, std::int64_t max_chunk, double keep
   for (std::size_t group = 0; group < pools_.size(); ++group) {
     const PoolShape& shape = shapes_[group];
     std::int64_t needed = num_blocks(num_tokens) - cached / tokens_per_block_;
-    if (shape.window > 0) {
-      needed = std::min(needed, num_blocks(std::max(shape.window, max_chunk)) + 1);
-    }
+    // With the cached ones in sight never more than can_ever_hold() counts: it fits when alone.
+    if (shape.window > 0) needed = std::min(needed, num_blocks(max_chunk));
     for (auto i = first_visible_block(cached, shape); i < cached / tokens_per_block_; ++i) {
       if (pools_[group].is_unreferenced(sequence.hashes[static_cast<std::size_t>(i)])) ++needed;
     }
@@ -168,8 +172,8 @@ double BlockManager::use() const {
 
 bool BlockManager::can_ever_hold(std::int64_t num_tokens, std::int64_t max_chunk) const {
   for (const PoolShape& shape : shapes_) {
-    std::int64_t needed = num_blocks(num_tokens);
-    if (shape.window > 0) needed = std::min(needed, num_blocks(shape.window + max_chunk) + 1);
+    const std::int64_t needed =
+        models::blocks_per_sequence(shape.window, num_tokens, max_chunk, tokens_per_block_);
     if (needed > shape.num_blocks) return false;
   }
   return true;

@@ -30,6 +30,9 @@ class BlockManager {
   bool admit(Sequence& sequence, std::int64_t max_chunk, double keep_free_share,
              std::vector<BlockEntry>& entries);
 
+  /// Whether a second prompt of this length can find blocks of an equal first.
+  bool may_reuse(std::int64_t num_tokens) const;
+
   /// Makes room for positions up to `end`; first gives back blocks that no later token can see.
   /// False, with nothing taken, if blocks are short.
   bool extend(Sequence& sequence, std::int64_t end, std::vector<BlockEntry>& entries);

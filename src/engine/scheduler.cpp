@@ -47,6 +47,8 @@ std::string Scheduler::refusal(const Request& request) const {
 void Scheduler::add(Request request) {
   const std::string error = refusal(request);
   const auto shared = std::make_shared<const Request>(std::move(request));
+  const bool shares_prefill =
+      !shared->params.prompt_logprobs && blocks_.may_reuse(std::ssize(shared->prompt_tokens));
   SequencePtr first;
   for (std::int32_t sample = 0; sample < shared->num_samples; ++sample) {
     auto sequence = std::make_shared<Sequence>(shared, sample, rules_);
@@ -60,7 +62,7 @@ void Scheduler::add(Request request) {
       on_finished_(sequence->take_completion());
       continue;
     }
-    if (first && !shared->params.prompt_logprobs) sequence->waits_for = first;
+    if (first && shares_prefill) sequence->waits_for = first;
     if (!first) first = sequence;
     waiting_.push_back(std::move(sequence));
   }
@@ -69,7 +71,10 @@ void Scheduler::add(Request request) {
 StepPlan Scheduler::plan(std::int64_t step, int lane) {
   Lane& of_lane = lanes_[static_cast<std::size_t>(lane)];
   TRIREME_CHECK(of_lane.unread.size() <= 1, "lane=", lane, " unread steps=", of_lane.unread.size());
-  for (const SequencePtr& sequence : running_) blocks_.register_full_blocks(*sequence);
+  for (const SequencePtr& sequence : running_) {
+    blocks_.register_full_blocks(*sequence);
+    sequence->was_prefilled |= sequence->num_computed >= sequence->num_prompt();
+  }
 
   Draft draft;
   draft.plan.step = step;
@@ -192,8 +197,7 @@ void Scheduler::admit(Draft& draft) {
     }
     if (sequence->num_pending > 0) return;  // preempted, and its last token is still to be read
     const SequencePtr first = sequence->waits_for.lock();
-    if (first && first->state != Sequence::State::finished &&
-        first->num_computed_ever < first->num_prompt()) {
+    if (first && first->state != Sequence::State::finished && !first->was_prefilled) {
       ++at;
       continue;
     }

@@ -81,7 +81,8 @@ void Sequence::finish(FinishReason reason) {
     // Bytes held back may complete a stop string too.
     const std::size_t old_size = completion_.text.size();
     completion_.text += stream_->finish();
-    if (ends_by_stop_string(old_size)) reason = FinishReason::stop;
+    const bool ends_here = ends_by_stop_string(old_size);
+    if (ends_here && reason == FinishReason::length) reason = FinishReason::stop;
   }
   stream_.reset();
   completion_.finish_reason = reason;

@@ -57,6 +57,7 @@ class Sequence {
   std::int64_t admission = 0;          ///< running number of its last admission
   std::int64_t num_computed = 0;       ///< positions with KV, by the plans made so far
   std::int64_t num_computed_ever = 0;  ///< the same, before preemptions
+  bool was_prefilled = false;          ///< an earlier plan has computed the whole prompt
   std::int64_t num_scores_planned = 0;
   std::int32_t num_pending = 0;  ///< tokens drawn by a planned step and not read yet
   bool slot_has_last_token = false;
