@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <memory>
 #include <vector>
 
 #include "kernels/cpu/detail/attention_tile.h"
@@ -76,12 +77,19 @@ void attention(const float* q, std::int64_t q_stride, std::int64_t num_heads, fl
   const std::int64_t heads_per_kv = num_heads / cache.num_kv_heads;
   const std::vector<TileAt> tiles = cut_tiles(batch, heads_per_kv);
   const auto num_tiles = static_cast<std::int64_t>(tiles.size());
+  std::int64_t most_rows = 0;
+  for (const TileAt& tile : tiles) most_rows = std::max(most_rows, tile.num_rows);
+  // A tile takes all KV heads if there are tiles enough for the threads.
+  const std::int64_t heads =
+      omp_get_max_threads() == 1 || num_tiles >= 4 * omp_get_max_threads() ? cache.num_kv_heads : 1;
+  const std::int64_t scratch_size = heads * attention_scratch(most_rows, cache.head_dim);
 #pragma omp parallel if (work_of(batch, row_size) > kSmallWork)
   {
-    std::vector<float> scratch(static_cast<std::size_t>(attention_scratch(cache.head_dim)));
+    const auto scratch =
+        std::make_unique_for_overwrite<float[]>(static_cast<std::size_t>(scratch_size));
 #pragma omp for collapse(2) schedule(dynamic)
     for (std::int64_t at = 0; at < num_tiles; ++at) {
-      for (std::int64_t kv_head = 0; kv_head < cache.num_kv_heads; ++kv_head) {
+      for (std::int64_t kv_head = 0; kv_head < cache.num_kv_heads; kv_head += heads) {
         const TileAt& tile = tiles[static_cast<std::size_t>(at)];
         const std::int64_t token = batch.q_begin[tile.seq];
         const std::int64_t column = kv_head * heads_per_kv * cache.head_dim;
@@ -92,13 +100,14 @@ void attention(const float* q, std::int64_t q_stride, std::int64_t num_heads, fl
                 .cache = &cache,
                 .blocks = batch.block_table + tile.seq * batch.max_blocks,
                 .kv_head = kv_head,
+                .num_kv_heads = heads,
                 .heads_per_kv = heads_per_kv,
                 .first_position = batch.first_position[tile.seq],
                 .first_row = tile.first_row,
                 .num_rows = tile.num_rows,
                 .window = window,
                 .scale = scale},
-               scratch.data());
+               scratch.get());
       }
     }
   }

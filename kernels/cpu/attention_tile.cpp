@@ -37,41 +37,40 @@ struct Scratch {
   float* q;        ///< [rows, head_dim], times the scale
   float* out;      ///< [rows, head_dim]
   float* scores;   ///< [rows, kChunk]
-  float* k;        ///< [head_dim, kChunk], with many rows
-  float* v;        ///< [kChunk, head_dim], with many rows
   float* largest;  ///< [rows]
   float* sum;      ///< [rows]
+  float* k;        ///< [head_dim, kChunk], with many rows
+  float* v;        ///< [kChunk, head_dim], with many rows
 
-  Scratch(float* memory, std::int64_t head_dim)
+  Scratch(float* memory, std::int64_t num_rows, std::int64_t head_dim)
       : q(memory),
-        out(q + kMostRowsOfTile * head_dim),
-        scores(out + kMostRowsOfTile * head_dim),
-        k(scores + kMostRowsOfTile * kChunk),
-        v(k + kChunk * head_dim),
-        largest(v + kChunk * head_dim),
-        sum(largest + kMostRowsOfTile) {}
+        out(q + num_rows * head_dim),
+        scores(out + num_rows * head_dim),
+        largest(scores + num_rows * kChunk),
+        sum(largest + num_rows),
+        k(sum + num_rows),
+        v(k + kChunk * head_dim) {}
 };
 
-/// The runs of tokens [begin, begin + count) that are in sight.
+/// The runs of tokens [begin, begin + count) that are in sight of the tile's KV head `head`.
 template <typename T>
-TRIREME_INLINE Runs<T> find_runs(const AttentionTile& tile, std::int64_t begin,
-                                 std::int64_t count) {
+TRIREME_INLINE void find_runs(const AttentionTile& tile, std::int64_t head, std::int64_t begin,
+                              std::int64_t count, Runs<T>& found) {
   const KvCache& cache = *tile.cache;
-  Runs<T> result;
+  found.count = 0;
   for (std::int64_t at = 0; at < count;) {
     const std::int64_t offset = (begin + at) % cache.tokens_per_block;
     const std::int64_t length = std::min(count - at, cache.tokens_per_block - offset);
     const std::int64_t block = tile.blocks[(begin + at) / cache.tokens_per_block];
     if (block >= 0) {
       const std::int64_t row =
-          (block * cache.num_kv_heads + tile.kv_head) * cache.tokens_per_block + offset;
-      result.runs[result.count++] = {at, length,
-                                     static_cast<const T*>(cache.k) + row * cache.head_dim,
-                                     static_cast<const T*>(cache.v) + row * cache.head_dim};
+          (block * cache.num_kv_heads + tile.kv_head + head) * cache.tokens_per_block + offset;
+      found.runs[found.count++] = {at, length,
+                                   static_cast<const T*>(cache.k) + row * cache.head_dim,
+                                   static_cast<const T*>(cache.v) + row * cache.head_dim};
     }
     at += length;
   }
-  return result;
 }
 
 /// from [count, size] to columns of to [size, kChunk].
@@ -137,34 +136,42 @@ struct NoFetch {
   TRIREME_INLINE void at(std::int64_t) const {}
 };
 
-/// scores[row, at ...] of `keys` keys against all rows.
-template <int lanes, int keys, int rows_of_tile, typename T>
-TRIREME_INLINE void score_keys(const T* k, std::int64_t size, std::int64_t num_rows,
-                               const Scratch& scratch, std::int64_t at) {
-  std::int64_t row = 0;
-  for (; row + rows_of_tile <= num_rows; row += rows_of_tile) {
-    simd::dot_tile<lanes, keys, rows_of_tile>(
-        k, size, scratch.q + row * size, size, size, NoFetch(),
-        {scratch.scores + row * kChunk + at, kChunk, nullptr, true});
+/// scores[row, at ...] of `keys` keys against `rows` rows and then the rest of them.
+template <int lanes, int keys, int rows, typename T>
+TRIREME_INLINE void score_keys(const T* k, std::int64_t size, std::int64_t row,
+                               std::int64_t num_rows, const Scratch& scratch, std::int64_t at) {
+  for (; row + rows <= num_rows; row += rows) {
+    simd::dot_tile<lanes, keys, rows>(k, size, scratch.q + row * size, size, size, NoFetch(),
+                                      {scratch.scores + row * kChunk + at, kChunk, nullptr, true});
   }
-  for (; row < num_rows; ++row) {
-    simd::dot_tile<lanes, keys, 1>(k, size, scratch.q + row * size, size, size, NoFetch(),
-                                   {scratch.scores + row * kChunk + at, kChunk, nullptr, true});
+  if constexpr (rows > 1) score_keys<lanes, keys, rows - 1>(k, size, row, num_rows, scratch, at);
+}
+
+/// Brings `count` elements from `begin` on of a run into the cache.
+template <typename T>
+TRIREME_INLINE void fetch_run(const Run<T>& run, std::int64_t begin, std::int64_t count) {
+  constexpr std::int64_t line = 64 / sizeof(T);
+  for (std::int64_t at = begin; at < begin + count; at += line) {
+    __builtin_prefetch(run.k + at);
+    __builtin_prefetch(run.v + at);
   }
 }
 
+/// Scores, and little by little fetches what is needed next: in one go the fetches would wait for
+/// memory and hold up everything else.
 template <int lanes, typename T>
-TRIREME_INLINE void score_runs(const Runs<T>& runs, std::int64_t size, std::int64_t num_rows,
-                               const Scratch& scratch) {
-  constexpr int tile = lanes == 16 ? 4 : 3;
+TRIREME_INLINE void score_runs(const Runs<T>& runs, const Runs<T>& next, std::int64_t size,
+                               std::int64_t num_rows, const Scratch& scratch) {
+  constexpr int rows = lanes == 16 ? 4 : 3;
   for (std::int64_t i = 0; i < runs.count; ++i) {
     const Run<T>& run = runs.runs[i];
     std::int64_t token = 0;
     for (; token + 4 <= run.count; token += 4) {
-      score_keys<lanes, 4, tile>(run.k + token * size, size, num_rows, scratch, run.at + token);
+      if (i < next.count) fetch_run(next.runs[i], token * size, 4 * size);
+      score_keys<lanes, 4, rows>(run.k + token * size, size, 0, num_rows, scratch, run.at + token);
     }
     for (; token < run.count; ++token) {
-      score_keys<lanes, 1, tile>(run.k + token * size, size, num_rows, scratch, run.at + token);
+      score_keys<lanes, 1, rows>(run.k + token * size, size, 0, num_rows, scratch, run.at + token);
     }
   }
 }
@@ -232,19 +239,6 @@ TRIREME_INLINE void add_runs(const AttentionTile& tile, const Runs<T>& runs, std
   }
 }
 
-/// Brings what the next chunk reads into the cache.
-template <typename T>
-TRIREME_INLINE void fetch_runs(const Runs<T>& runs, std::int64_t size) {
-  constexpr std::int64_t line = 64 / sizeof(T);
-  for (std::int64_t i = 0; i < runs.count; ++i) {
-    const Run<T>& run = runs.runs[i];
-    for (std::int64_t at = 0; at < run.count * size; at += line) {
-      __builtin_prefetch(run.k + at);
-      __builtin_prefetch(run.v + at);
-    }
-  }
-}
-
 TRIREME_INLINE void begin_rows(const AttentionTile& tile, const Scratch& scratch) {
   const std::int64_t size = tile.cache->head_dim;
   for (std::int64_t row = 0; row < tile.num_rows; ++row) {
@@ -269,34 +263,80 @@ TRIREME_INLINE void end_rows(const AttentionTile& tile, const Scratch& scratch) 
   }
 }
 
+/// The tokens that any row of the tile sees lie in [begin, end); begin is a chunk's.
+struct Sight {
+  std::int64_t begin, end;
+
+  explicit Sight(const AttentionTile& tile) {
+    const std::int64_t first = tile.position_of(0) - tile.window + 1;
+    begin = tile.window > 0 && first > 0 ? first / kChunk * kChunk : 0;
+    end = tile.position_of(tile.num_rows - 1) + 1;
+  }
+};
+
 template <int lanes, typename T>
-TRIREME_INLINE void attend_typed(const AttentionTile& tile, float* memory) {
-  const Scratch scratch(memory, tile.cache->head_dim);
-  begin_rows(tile, scratch);
-  const std::int64_t first =
-      tile.window > 0 ? std::max<std::int64_t>(0, tile.position_of(0) - tile.window + 1) : 0;
-  const std::int64_t end = tile.position_of(tile.num_rows - 1) + 1;
+TRIREME_INLINE void attend_many_rows(const AttentionTile& tile, float* memory) {
   const std::int64_t size = tile.cache->head_dim;
-  for (std::int64_t begin = first / kChunk * kChunk; begin < end; begin += kChunk) {
-    const std::int64_t count = std::min(kChunk, end - begin);
-    const Runs<T> runs = find_runs<T>(tile, begin, count);
-    if (tile.num_rows >= kManyRows) {
-      const Runs<float> gathered = gather_runs<lanes>(runs, size, scratch);
-      const std::int64_t columns = (count + lanes - 1) / lanes * lanes;
-      simd::outer_product<lanes, float>(scratch.q, size, tile.num_rows,
-                                        {scratch.k, kChunk, columns}, size,
-                                        {scratch.scores, kChunk, columns}, false);
-      add_runs<lanes>(tile, gathered, begin, scratch);
-    } else {
-      if (begin + kChunk < end) {
-        fetch_runs(find_runs<T>(tile, begin + kChunk, std::min(kChunk, end - begin - kChunk)),
-                   size);
-      }
-      score_runs<lanes>(runs, size, tile.num_rows, scratch);
-      add_runs<lanes>(tile, runs, begin, scratch);
-    }
+  const Scratch scratch(memory, tile.num_rows, size);
+  begin_rows(tile, scratch);
+  const Sight sight(tile);
+  Runs<T> found;
+  for (std::int64_t begin = sight.begin; begin < sight.end; begin += kChunk) {
+    const std::int64_t count = std::min(kChunk, sight.end - begin);
+    const std::int64_t columns = (count + lanes - 1) / lanes * lanes;
+    find_runs<T>(tile, 0, begin, count, found);
+    const Runs<float> runs = gather_runs<lanes>(found, size, scratch);
+    simd::outer_product<lanes, float>(scratch.q, size, tile.num_rows, {scratch.k, kChunk, columns},
+                                      size, {scratch.scores, kChunk, columns}, false);
+    add_runs<lanes>(tile, runs, begin, scratch);
   }
   end_rows(tile, scratch);
+}
+
+/// All KV heads of a chunk before the next chunk: they lie side by side in a block, so memory is
+/// read in long stretches.
+template <int lanes, typename T>
+TRIREME_INLINE void attend_few_rows(const AttentionTile& tile, float* memory) {
+  const std::int64_t size = tile.cache->head_dim;
+  const std::int64_t scratch_size = attention_scratch(tile.num_rows, size);
+  const auto for_heads = [&](const auto& act) {
+    for (std::int64_t head = 0; head < tile.num_kv_heads; ++head) {
+      act(tile.of_head(head), Scratch(memory + head * scratch_size, tile.num_rows, size));
+    }
+  };
+  for_heads(begin_rows);
+  const Sight sight(tile);
+  Runs<T> two[2];  // of a chunk and head, and of what comes next
+  Runs<T>*runs = &two[0], *next = &two[1];
+  const auto find = [&](std::int64_t head, std::int64_t begin, Runs<T>& found) {
+    find_runs<T>(tile, head, begin, std::min(kChunk, sight.end - begin), found);
+  };
+  find(0, sight.begin, *next);
+  for (std::int64_t begin = sight.begin; begin < sight.end; begin += kChunk) {
+    for (std::int64_t head = 0; head < tile.num_kv_heads; ++head) {
+      std::swap(runs, next);
+      if (head + 1 < tile.num_kv_heads) {
+        find(head + 1, begin, *next);
+      } else if (begin + kChunk < sight.end) {
+        find(0, begin + kChunk, *next);
+      }
+      const Scratch scratch(memory + head * scratch_size, tile.num_rows, size);
+      score_runs<lanes>(*runs, *next, size, tile.num_rows, scratch);
+      add_runs<lanes>(tile, *runs, begin, scratch);
+    }
+  }
+  for_heads(end_rows);
+}
+
+template <int lanes, typename T>
+TRIREME_INLINE void attend_typed(const AttentionTile& tile, float* scratch) {
+  if (tile.num_rows >= kManyRows) {
+    for (std::int64_t head = 0; head < tile.num_kv_heads; ++head) {
+      attend_many_rows<lanes, T>(tile.of_head(head), scratch);
+    }
+  } else {
+    attend_few_rows<lanes, T>(tile, scratch);
+  }
 }
 
 template <int lanes>
@@ -312,8 +352,9 @@ TRIREME_INLINE void attend(const AttentionTile& tile, float* scratch) {
 
 }  // namespace
 
-std::int64_t attention_scratch(std::int64_t head_dim) {
-  return (2 * kMostRowsOfTile + 2 * kChunk) * head_dim + kMostRowsOfTile * (kChunk + 2);
+std::int64_t attention_scratch(std::int64_t num_rows, std::int64_t head_dim) {
+  const std::int64_t gathered = num_rows < kManyRows ? 0 : 2 * kChunk * head_dim;
+  return num_rows * (2 * head_dim + kChunk + 2) + gathered;
 }
 
 void attend_generic(const AttentionTile& tile, float* scratch) { attend<4>(tile, scratch); }

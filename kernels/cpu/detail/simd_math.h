@@ -9,12 +9,22 @@ TRIREME_INLINE Floats<lanes> max(Floats<lanes> a, Floats<lanes> b) {
   return a > b ? a : b;
 }
 
-template <int lanes>
+/// The lanes moved down by `distance`, round.
+template <int lanes, int distance, int... lane>
+TRIREME_INLINE Floats<lanes> rotate_lanes(Floats<lanes> vector,
+                                          std::integer_sequence<int, lane...>) {
+  return __builtin_shufflevector(vector, vector, ((lane + distance) % lanes)...);
+}
+
+template <int lanes, int distance = lanes / 2>
 TRIREME_INLINE float max_lane(Floats<lanes> vector) {
-  float result = vector[0];
-#pragma GCC unroll 16
-  for (int i = 1; i < lanes; ++i) result = vector[i] > result ? vector[i] : result;
-  return result;
+  vector = max<lanes>(
+      vector, rotate_lanes<lanes, distance>(vector, std::make_integer_sequence<int, lanes>()));
+  if constexpr (distance > 1) {
+    return max_lane<lanes, distance / 2>(vector);
+  } else {
+    return vector[0];
+  }
 }
 
 /// e to the x: within 2 units in the last place; 0 below -87.3, and no more than e^88.3.
