@@ -76,7 +76,9 @@ TokenizeReport tokenize_prompts(const std::string& input, const std::string& out
         prepare(row, tokenizer, chat_template, tokenizer_dir, unix_time);
     write_row(row, prepared, has_options, writer);
     report.num_tokens += static_cast<std::int64_t>(prepared.token_ids.size());
-    if (!prepared.error.empty() && report.num_failed++ == 0) report.first_error = prepared.error;
+    if (!prepared.error.empty() && report.num_failed++ == 0) {
+      report.first_error = cat("row ", i, ": ", prepared.error);
+    }
     if ((i + 1) % kProgressRows == 0) progress(i + 1);
   }
   writer.finish();

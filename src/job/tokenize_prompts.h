@@ -8,7 +8,7 @@ namespace trireme::job {
 
 struct TokenizeReport {
   std::int64_t num_rows = 0, num_failed = 0, num_tokens = 0;
-  std::string first_error;  ///< of the first row that failed
+  std::string first_error;  ///< of the first row that failed: its index and words
 };
 
 /// Writes a prompt file again with /input_ids in the place of its prompts: the other columns and

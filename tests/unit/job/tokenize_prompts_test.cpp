@@ -78,7 +78,7 @@ TEST_F(TokenizePrompts, MarksRowsThatFail) {
   const TokenizeReport report = run();
 
   EXPECT_EQ(report.num_failed, 1);
-  EXPECT_EQ(report.first_error, "/prompt: bad UTF-8 at byte 4");
+  EXPECT_EQ(report.first_error, "row 1: /prompt: bad UTF-8 at byte 4");
   PromptReader reader = PromptReader::open(out());
   EXPECT_EQ(reader.read_row(0).error, "");
   EXPECT_EQ(reader.read_row(1).error, "/prompt: bad UTF-8 at byte 4");
