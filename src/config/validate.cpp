@@ -30,7 +30,7 @@ class Validator {
     pipeline_layers();
     step_limits();
     devices();
-    load_balancer();
+    expert_balancing();
     sampling();
     return std::move(faults_);
   }
@@ -166,9 +166,13 @@ class Validator {
          [&] { return cat("at most max_tokens, which is ", *sampling.max_tokens); });
   }
 
-  void load_balancer() {
+  /// Keys whose part of the program is not there: refused rather than ignored.
+  void expert_balancing() {
     rule({"moe_config.load_balancer"}, config_.moe.load_balancer.empty(),
          [] { return "none: placement of experts is not in this build yet"; });
+    const std::string& loads = config_.paths.record_loads;
+    rule({"record_loads"}, loads.empty() || loads == "none",
+         [] { return "auto or none: recording expert loads is not in this build yet"; });
   }
 
   const RunConfig& config_;
