@@ -75,7 +75,8 @@ int main(int argc, char** argv) {
     return dispatch({argv + 1, argv + argc});
   } catch (...) {
     const job::Failure failure = job::describe(std::current_exception());
-    std::cerr << "trireme: " << failure.message << "\n";
+    const bool names_program = failure.message.starts_with("trireme ");
+    std::cerr << (names_program ? "" : "trireme: ") << failure.message << "\n";
     return failure.exit_code;
   }
 }

@@ -101,7 +101,7 @@ void count(const ResultRow& row, MergeReport& report) {
   if (row.status == RowStatus::ok) ++report.num_ok;
   if (row.status == RowStatus::cancelled) ++report.num_cancelled;
   if (row.status != RowStatus::error) return;
-  if (report.num_error++ == 0) report.first_error = row.error;
+  if (report.num_error++ == 0) report.first_error = cat("row ", row.index, ": ", row.error);
 }
 
 void write_rows(Journals& journals, const Index& index, Hdf5File& file, MergeReport& report) {

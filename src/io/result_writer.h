@@ -22,7 +22,7 @@ struct MergeReport {
   std::int64_t num_rows = 0, num_ok = 0, num_error = 0, num_cancelled = 0;
   std::int64_t num_duplicates = 0;    ///< further results of a row that has one; the first is kept
   std::int64_t num_differing = 0;     ///< of these, such that say something else
-  std::string first_error;            ///< error text of the first row that failed
+  std::string first_error;            ///< of the first row that failed: its index and text
   std::vector<std::string> warnings;  ///< torn journals, differing duplicates
 };
 

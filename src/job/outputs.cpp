@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <system_error>
 
 #include "base/error.h"
 #include "config/faults.h"
@@ -20,18 +22,18 @@ constexpr std::int64_t kSampledRows = 65536;
   fail(ErrorKind::output, cat(key, " is ", config::shown(value), ", expected ", why));
 }
 
+std::string last_error() { return std::generic_category().message(errno); }
+
 void check_folder_of(const char* key, const std::string& value) {
   const std::string folder = io::directory_of(value);
   struct stat status {};
   if (::stat(folder.c_str(), &status) != 0) {
-    refuse(key, value,
-           cat("a name in a folder that is there; ", io::system_message(folder, "not found")));
+    refuse(key, value, cat("a name in a folder that is there; ", folder, ": ", last_error()));
   }
-  if (!S_ISDIR(status.st_mode)) refuse(key, value, cat("a folder, but ", folder, " is a file"));
+  if (!S_ISDIR(status.st_mode))
+    refuse(key, value, cat("a name in a folder, and ", folder, " is a file"));
   if (::access(folder.c_str(), W_OK | X_OK) != 0) {
-    refuse(key, value,
-           cat("a name in a folder that can be written; ",
-               io::system_message(folder, "cannot be written")));
+    refuse(key, value, cat("a name in a folder that can be written; ", folder, ": ", last_error()));
   }
 }
 

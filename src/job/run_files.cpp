@@ -1,9 +1,13 @@
 #include "job/run_files.h"
 
+#include <unistd.h>
+
 #include <algorithm>
-#include <filesystem>
+#include <cerrno>
+#include <system_error>
 
 #include "base/error.h"
+#include "config/faults.h"
 #include "config/key_table.h"
 #include "config/value.h"
 #include "io/sha256.h"
@@ -12,21 +16,70 @@
 namespace trireme::job {
 namespace {
 
+constexpr std::int64_t kLookedAtRows = 64;
+
+// Why a file cannot be read, with its name; empty if it can.
+std::string why_unreadable(const std::string& path) {
+  if (::access(path.c_str(), R_OK) == 0) return {};
+  return cat(path, ": ", std::generic_category().message(errno));
+}
+
+void check_model_folder(const std::string& model) {
+  const std::string why = why_unreadable(model + "/config.json");
+  if (why.empty()) return;
+  fail(ErrorKind::missing,
+       cat("model is ", config::shown(model),
+           ", expected a folder with config.json, *.safetensors and tokenizer.json as published, a "
+           "model of a hub downloaded beforehand; ",
+           why));
+}
+
+void check_prompt_file(const std::string& prompts) {
+  const std::string why = why_unreadable(prompts);
+  if (!why.empty()) {
+    fail(ErrorKind::missing,
+         cat("prompts is ", config::shown(prompts), ", expected an HDF5 file of prompts; ", why));
+  }
+  for (const char* ending : {".jsonl", ".ndjson", ".json", ".txt"}) {
+    if (!prompts.ends_with(ending)) continue;
+    fail(ErrorKind::input, cat("prompts is ", config::shown(prompts),
+                               ", expected an HDF5 file of prompts: 'trireme prompts import ",
+                               prompts, " OUT.h5' makes one of it"));
+  }
+}
+
+// Requests may hold token ids as well; the first good one speaks for them.
+bool hold_text(io::PromptReader& reader) {
+  if (reader.source() != io::PromptSource::requests) {
+    return reader.source() != io::PromptSource::token_ids;
+  }
+  for (std::int64_t i = 0; i < std::min(reader.num_rows(), kLookedAtRows); ++i) {
+    const io::PromptRow row = reader.read_row(i);
+    if (row.error.empty()) return row.kind != io::PromptKind::token_ids;
+  }
+  return false;
+}
+
 void open_text(const config::RunConfig& config, RunFiles& files) {
   const std::string& model_dir = config.paths.model;
-  const bool needs_tokenizer = files.prompts && files.prompts->with([](io::PromptReader& reader) {
-    return reader.source() != io::PromptSource::token_ids;
-  });
-  const bool has_tokenizer =
-      std::filesystem::exists(std::filesystem::path(model_dir) / "tokenizer.json");
-  if (has_tokenizer || needs_tokenizer) {
-    files.tokenizer.emplace(text::Tokenizer::load(model_dir));  // names the file if it is not there
+  const bool needs_tokenizer = files.prompts && files.prompts->with(hold_text);
+  const std::string why = why_unreadable(model_dir + "/tokenizer.json");
+  if (why.empty()) {
+    files.tokenizer.emplace(text::Tokenizer::load(model_dir));
+  } else if (needs_tokenizer) {
+    fail(ErrorKind::missing, cat(why, "; expected the model's tokenizer, since ",
+                                 config.paths.prompts, " holds texts and not token ids"));
   } else {
-    files.warnings.push_back(cat(model_dir,
-                                 "/tokenizer.json is not there: results have token ids "
-                                 "and no text"));
+    files.warnings.push_back(cat(why, "; results have token ids and no text"));
   }
   files.chat_template = text::ChatTemplate::load(model_dir);
+  const bool has_chats = files.prompts && files.prompts->with([](io::PromptReader& reader) {
+    return reader.source() == io::PromptSource::messages;
+  });
+  if (has_chats && !files.chat_template) {
+    files.warnings.push_back(cat(config.paths.prompts, " holds messages, but ", model_dir,
+                                 " has no chat template: every row will be an error"));
+  }
 }
 
 std::string sampling_text(const config::RunConfig& config) {
@@ -40,6 +93,7 @@ std::string sampling_text(const config::RunConfig& config) {
 }  // namespace
 
 RunFiles open_run_files(const config::RunConfig& config, PromptUse use) {
+  check_model_folder(config.paths.model);
   RunFiles files{checkpoint::load_model_config(config.paths.model),
                  checkpoint::Checkpoint::open(config.paths.model),
                  {},
@@ -51,6 +105,7 @@ RunFiles open_run_files(const config::RunConfig& config, PromptUse use) {
   files.sampling = sampling_base(config.sampling, files.model);
   if (use == PromptUse::none) return files;
   if (!config.paths.prompts.empty()) {
+    check_prompt_file(config.paths.prompts);
     io::PromptReader reader = io::PromptReader::open(
         config.paths.prompts, {.allow_links = config.paths.allow_links,
                                .check_contents = use == PromptUse::checked_rows});
@@ -85,6 +140,9 @@ RequestMaker make_request_maker(const RunFiles& files, const std::string& model_
     request.error = row.error;
     if (request.error.empty() && row.kind == io::PromptKind::token_ids) {
       request.prompt_tokens = row.token_ids;
+    } else if (request.error.empty() && !files.tokenizer) {
+      request.error =
+          cat("a text needs a tokenizer, but ", model_dir, "/tokenizer.json is not there");
     } else if (request.error.empty()) {
       PreparedPrompt prepared =
           prepare(row, *files.tokenizer, files.chat_template, model_dir, unix_time);

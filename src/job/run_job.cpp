@@ -425,11 +425,13 @@ int RunJob::close(bool is_complete) {
       for (const std::string& warning : merged.warnings) log_.warning(warning);
       if (!config_.paths.keep_run_directory) run_directory_->remove();
       times_.total_s = monotonic_seconds() - start_s_;
-      log_.info(report_text({.merged = merged,
-                             .total = total,
-                             .stats = engine_->stats(),
-                             .times = times_,
-                             .output = config_.paths.output}));
+      const std::string report = report_text({.merged = merged,
+                                              .total = total,
+                                              .stats = engine_->stats(),
+                                              .times = times_,
+                                              .output = config_.paths.output});
+      const bool all_failed = merged.num_rows > 0 && merged.num_error == merged.num_rows;
+      all_failed ? log_.error(report) : log_.info(report);
       if (merged.num_error > 0 && config_.strict) code = 10;
     });
     code = std::stoi(world_.broadcast(std::to_string(code), 0));

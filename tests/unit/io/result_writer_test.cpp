@@ -76,7 +76,7 @@ TEST_F(Results, HaveTheDocumentedSchema) {
   const MergeReport report = merge_results(run_, options_);
 
   EXPECT_EQ(report.num_error, 1);
-  EXPECT_EQ(report.first_error, "too long");
+  EXPECT_EQ(report.first_error, "row 2: too long");
   const Hdf5File file = Hdf5File::open(output());
   EXPECT_EQ(file.attribute("/", "schema"), "trireme.results");
   EXPECT_EQ(file.attribute("/", "schema_version"), "1.0.0");
