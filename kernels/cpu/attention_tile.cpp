@@ -299,12 +299,9 @@ template <int lanes, typename T>
 TRIREME_INLINE void attend_few_rows(const AttentionTile& tile, float* memory) {
   const std::int64_t size = tile.cache->head_dim;
   const std::int64_t scratch_size = attention_scratch(tile.num_rows, size);
-  const auto for_heads = [&](const auto& act) {
-    for (std::int64_t head = 0; head < tile.num_kv_heads; ++head) {
-      act(tile.of_head(head), Scratch(memory + head * scratch_size, tile.num_rows, size));
-    }
-  };
-  for_heads(begin_rows);
+  for (std::int64_t head = 0; head < tile.num_kv_heads; ++head) {
+    begin_rows(tile.of_head(head), Scratch(memory + head * scratch_size, tile.num_rows, size));
+  }
   const Sight sight(tile);
   Runs<T> two[2];  // of a chunk and head, and of what comes next
   Runs<T>*runs = &two[0], *next = &two[1];
@@ -325,7 +322,9 @@ TRIREME_INLINE void attend_few_rows(const AttentionTile& tile, float* memory) {
       add_runs<lanes>(tile, *runs, begin, scratch);
     }
   }
-  for_heads(end_rows);
+  for (std::int64_t head = 0; head < tile.num_kv_heads; ++head) {
+    end_rows(tile.of_head(head), Scratch(memory + head * scratch_size, tile.num_rows, size));
+  }
 }
 
 template <int lanes, typename T>
