@@ -38,6 +38,6 @@ function(add_mpi_test name)
     add_test(NAME mpi_${name}_${ranks}
       COMMAND ${PROJECT_SOURCE_DIR}/tools/launch.sh -n ${ranks} $<TARGET_FILE:mpi_${name}>)
     set_tests_properties(mpi_${name}_${ranks} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT}
-      RESOURCE_LOCK cores)
+      RESOURCE_LOCK cores ENVIRONMENT "OMP_WAIT_POLICY=passive")
   endforeach()
 endfunction()

@@ -131,6 +131,19 @@ TEST_F(SchedulerTest, PreemptsTheSequenceAdmittedLastAndTakesItUpAgain) {
   EXPECT_EQ(again->rows[0].num_recomputed, 0);
 }
 
+TEST_F(SchedulerTest, APreemptedSequenceGoesBeforeThoseThatWait) {
+  make({.max_batch_size = 4, .max_num_tokens = 32}, 3);
+  for (const std::int64_t index : {0, 1, 2}) scheduler_->add(request_of(index, 4, 4));
+
+  for (std::int64_t step = 0; finished_.size() < 3 && step < 30; ++step) run_step(step);
+
+  ASSERT_EQ(finished_.size(), 3U);
+  EXPECT_GT(scheduler_->num_preemptions(), 0);
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(finished_[i].request->index, static_cast<std::int64_t>(i));
+  }
+}
+
 TEST_F(SchedulerTest, SaysWhatIsComputedAgainAfterAPreemption) {
   make({.max_batch_size = 4, .max_num_tokens = 32}, 3, false);
   scheduler_->add(request_of(0, 4, 4));
@@ -219,8 +232,8 @@ TEST_F(SchedulerTest, PlansNothingBehindALimitThatItKnows) {
   const StepPlan first = plan(0);
   const StepPlan second = plan(1);
   collect(first);
-  collect(second);
   const StepPlan third = plan(2);
+  collect(second);
 
   EXPECT_EQ(work_of(first), (Work{{0, 4}, {1, 4}}));
   EXPECT_EQ(work_of(second), (Work{{1, -1}}));

@@ -77,12 +77,15 @@ TEST_F(SequenceTest, EndsBeforeAStopStringThatSpansTokens) {
 }
 
 TEST_F(SequenceTest, OfSeveralStopStringsTheEarliestCounts) {
-  request_.params.stop = {"cd", "bcd"};
-  start();
+  for (const std::vector<std::string>& stop :
+       {std::vector<std::string>{"cd", "bcd"}, std::vector<std::string>{"bcd", "cd"}}) {
+    request_.params.stop = stop;
+    start();
 
-  feed("abcdef");
+    feed("abcdef");
 
-  EXPECT_EQ(sequence_->take_completion().text, "a");
+    EXPECT_EQ(sequence_->take_completion().text, "a");
+  }
 }
 
 TEST_F(SequenceTest, AStopStringInsideThePromptIsNoEnd) {
