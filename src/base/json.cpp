@@ -18,7 +18,13 @@ class Builder : public nlohmann::json_sax<Json> {
   bool boolean(bool value) override { return add(value); }
   bool number_integer(number_integer_t value) override { return add(value); }
   bool number_unsigned(number_unsigned_t value) override { return add(value); }
-  bool number_float(number_float_t value, const string_t&) override { return add(value); }
+  bool number_float(number_float_t value, const string_t& digits) override {
+    if (limits_.exact_integers && digits.find_first_of(".eE") == std::string::npos) {
+      fail(ErrorKind::input,
+           cat(what_, ": the integer ", digits.substr(0, 40), " is beyond 64 bits"));
+    }
+    return add(value);
+  }
   bool string(string_t& value) override { return add(std::move(value)); }
   bool binary(binary_t&) override { return false; }
 

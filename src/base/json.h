@@ -14,6 +14,7 @@ using Json = nlohmann::ordered_json;
 struct JsonLimits {
   std::size_t max_bytes = std::size_t{64} << 20;
   int max_depth = 64;
+  bool exact_integers = false;  ///< an integer beyond 64 bits is an error, not the nearest float
 };
 
 /// Parses one JSON document. Throws Error(input) that begins with `what` and says where the text is

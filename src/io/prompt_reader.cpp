@@ -14,7 +14,7 @@ namespace trireme::io {
 namespace {
 
 constexpr std::int64_t kMaxRowTokens = std::int64_t{1} << 24;
-constexpr JsonLimits kJsonLimits = {std::size_t{16} << 20, 64};
+constexpr JsonLimits kJsonLimits = {std::size_t{16} << 20, 64, true};
 constexpr std::uint64_t kLengthSliceRows = 4096;
 
 // What is wrong with the text of a row; empty if nothing is.

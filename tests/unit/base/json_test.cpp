@@ -22,6 +22,15 @@ TEST(ParseJson, KeepsTheOrderOfKeysAndValues) {
             R"({"b":1,"a":[true,null,-2,1.5,"x"]})");
 }
 
+TEST(ParseJson, RefusesIntegersBeyond64BitsIfAsked) {
+  const JsonLimits exact{.exact_integers = true};
+
+  EXPECT_NE(refusal("[18446744073709551616]", exact).find("18446744073709551616 is beyond"),
+            std::string::npos);
+  EXPECT_EQ(refusal("[18446744073709551616]"), "accepted");
+  EXPECT_EQ(refusal("[18446744073709551615, -9223372036854775808, 1e100, 2.0]", exact), "accepted");
+}
+
 TEST(ParseJson, RefusesWhatIsNotADocument) {
   EXPECT_NE(refusal("{\"a\":1,\"a\":2}").find("x.json: key \"a\" stands twice"), std::string::npos);
   EXPECT_NE(refusal("[1,]").find("not JSON"), std::string::npos);
