@@ -7,7 +7,7 @@
 #include "text/jinja_call.h"
 #include "text/jinja_format.h"
 #include "text/jinja_loop.h"
-#include "text/jinja_operators.h"
+#include "text/jinja_print.h"
 #include "text/jinja_text.h"
 
 namespace trireme::text::jinja {
@@ -133,10 +133,11 @@ Value join_method(Context& context, const Value& self, const Arguments& argument
   while (const auto item = items->next(context)) {
     if (!is_first) result += text_of(self);
     is_first = false;
-    const std::string& part = text("join", &*item);
     context.budget.spend(1);
-    context.budget.spend_bytes(text_of(self).size() + part.size());
-    result += safe && !item->as<String>().safe ? escape_html(context.budget, part) : part;
+    context.budget.spend_bytes(text_of(self).size());
+    const bool is_marked = item->is(Kind::string) && item->as<String>().safe;
+    result += safe && !is_marked ? escape_html(context.budget, to_text(context.budget, *item))
+                                 : text("join", &*item);
     context.budget.require(result.size());
   }
   return like(context, self, std::move(result));

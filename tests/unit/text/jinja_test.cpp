@@ -158,7 +158,7 @@ TEST(JinjaStrings, ArePythons) {
       {"{{ 'a\\r\\nb\\x0bc\\u2028d\\n\\n'.splitlines() }}", "['a', 'b', 'c', 'd', '']"},
       {"{{ 'é日😀x'[::2] }}{{ 'é日😀x'[-3:-1] }}{{ 'é日😀' | last }}", "é😀日😀😀"},
       {"{{ '{}{{}}{}'.format(1, 'b') }}{{ ('<{}>' | safe).format('&') }}", "1{}b<&amp;>"},
-      {"{{ ('<' | safe).join(['a&', 'b']) }}{{ ('a' | safe).replace('a', '<') }}", "a&amp;<b&lt;"},
+      {"{{ ('<' | safe).join(['a&', 1]) }}{{ ('a' | safe).replace('a', '<') }}", "a&amp;<1&lt;"},
       {"{{ ['<b>' | safe] }}", "[Markup('<b>')]"},
       {"{{ 'aXbX'.strip('X').count('X') }}{{ 'ab'.count('') }}", "13"},
       {"{{ 'a\\\nb' }}|{{ '\\101\\x41' }}", "ab|AA"},
