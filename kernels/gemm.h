@@ -9,12 +9,13 @@
 
 namespace trireme::kernels::cpu {
 
-/// Matrix products against weights in checkpoint layout. Holds the library's primitives, made once
-/// per shape; used by one thread, works with OpenMP's threads.
+/// Matrix products against weights in checkpoint layout, of which no second copy is kept. Holds the
+/// memory that the products work in; used by one thread, works with OpenMP's threads.
 ///
-/// Y[M, N] = X[M, K] · W[N, K]ᵀ (+ bias[N]), sums in float32. Few rows go through dot kernels on
-/// the weights as stored, many through oneDNN or panels (KERNELS.md section 9); which, depends on
-/// instruction set, dtype and shape alone.
+/// Y[M, N] = X[M, K] · W[N, K]ᵀ (+ bias[N]), sums in float32. Threads share out N and M, never K,
+/// so the bits do not depend on their number. In float32 a row's bits do not depend on M either;
+/// with rounding to bfloat16 only on which side of the number of rows it lies from which weights
+/// are reordered first.
 class Gemm {
  public:
   /// `round_to_bf16`: X may be rounded to bfloat16 (dtype bfloat16); else products are exact in

@@ -21,6 +21,8 @@ constexpr std::int64_t kMostRowsOfStrip = 64;
 // From this many tokens on X is packed and the strips are shared out as threads get free. Below,
 // reading the weights takes longest, and each thread reads one stretch of them.
 constexpr std::int64_t kManyTokens = 9;
+// From this many tokens on reordering the weights costs less than it saves (bf16 kernel).
+constexpr std::int64_t kTokensForPanels = 48;
 // Multiplications that are done sooner than a second thread has woken up.
 constexpr std::int64_t kSerialWork = 65536;
 
@@ -63,6 +65,11 @@ struct Cut {
   }
 };
 
+std::int64_t rows_of_strip(const Gemm::Operands& product, bool is_bf16, std::int64_t threads) {
+  if (is_bf16 && product.m >= kTokensForPanels) return kMostRowsOfStrip;
+  return std::clamp<std::int64_t>(product.n / (8 * threads) / 4 * 4, 4, kMostRowsOfStrip);
+}
+
 Cut cut_product(const Gemm::Operands& product, bool is_bf16, std::int64_t threads) {
   Cut cut;
   cut.product = product;
@@ -74,7 +81,7 @@ Cut cut_product(const Gemm::Operands& product, bool is_bf16, std::int64_t thread
   cut.row_stride = ceil_div(cut.piece, 2 * kBf16Step) * 2 * kBf16Step + kBf16Step;
   const std::int64_t blocks = ceil_div(product.m, kTokensOfStrip);
   cut.tokens = ceil_div(ceil_div(product.m, blocks), 12) * 12;
-  cut.rows = std::clamp<std::int64_t>(product.n / (8 * threads) / 4 * 4, 4, kMostRowsOfStrip);
+  cut.rows = rows_of_strip(product, is_bf16, threads);
   cut.strips_of_rows = ceil_div(product.n, cut.rows);
   cut.num_strips = cut.strips_of_rows * ceil_div(product.m, cut.tokens);
   return cut;
@@ -177,7 +184,9 @@ void Gemm::Impl::run_strip(std::int64_t strip) const {
   const GemmKernel in_float =
       choose<GemmKernel>(set, gemm_float_generic, gemm_float_avx2, gemm_float_avx512);
   const GemmKernel kernel = cut.is_bf16 ? gemm_bf16_avx512 : in_float;
-  if (cut.product.m < kManyTokens) {
+  if (cut.is_bf16 && cut.product.m >= kTokensForPanels) {
+    gemm_bf16_panel_avx512(strip_at(cut, strip));
+  } else if (cut.product.m < kManyTokens) {
     kernel(strip_at(cut, strip));
   } else {
     run_apart(kernel, strip_at(cut, strip));

@@ -27,7 +27,7 @@ constexpr std::int64_t piece_of(std::int64_t k, std::int64_t longest) {
   return count <= 1 ? k : ((k + count - 1) / count + 63) / 64 * 64;
 }
 inline constexpr std::int64_t kFloatPiece = 768;
-inline constexpr std::int64_t kBf16Piece = 1536;
+inline constexpr std::int64_t kBf16Piece = 1024;
 
 struct Piece {
   std::int64_t index, begin, k, usual_k;
@@ -59,6 +59,9 @@ void gemm_float_avx512(const GemmStrip& strip);
 /// multiple of kBf16Step elements.
 inline constexpr std::int64_t kBf16Step = 32;
 void gemm_bf16_avx512(const GemmStrip& strip);
+/// The same for many tokens: reorders the weights into panels first, and then needs no sums over
+/// lanes.
+void gemm_bf16_panel_avx512(const GemmStrip& strip);
 
 /// Rounds a row to bfloat16 and pads it with zeros to a multiple of kBf16Step elements.
 void round_row_avx512(const float* x, std::int64_t size, bfloat16* to);
