@@ -139,6 +139,14 @@ void Machine::step_value(const Instruction& instruction) {
     case Op::slice:
       slice(instruction.a != 0);
       break;
+    default:
+      step_block(instruction);
+  }
+}
+
+void Machine::step_block(const Instruction& instruction) {
+  const auto count = static_cast<std::size_t>(instruction.a);
+  switch (instruction.op) {
     case Op::filter:
       apply_filter(instruction);
       break;
@@ -148,14 +156,6 @@ void Machine::step_value(const Instruction& instruction) {
     case Op::call:
       call(program_.shapes[count]);
       break;
-    default:
-      step_block(instruction);
-  }
-}
-
-void Machine::step_block(const Instruction& instruction) {
-  const auto count = static_cast<std::size_t>(instruction.a);
-  switch (instruction.op) {
     case Op::store:
       scope_->set(static_cast<std::uint32_t>(instruction.a), pop());
       break;
