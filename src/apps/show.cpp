@@ -53,6 +53,13 @@ std::string ids_text(const std::vector<std::int32_t>& ids, std::size_t longest) 
   return ids.size() > longest ? cat(text, " ... (", ids.size(), " in all)") : text;
 }
 
+void show_values(const char* name, const std::vector<float>& values, std::ostream& out) {
+  out << name << ":";
+  for (std::size_t i = 0; i < std::min(values.size(), kShownIds); ++i) out << " " << values[i];
+  if (values.size() > kShownIds) out << " ... (" << values.size() << " in all)";
+  out << "\n";
+}
+
 std::string prompt_text(const io::PromptRow& row) {
   switch (row.kind) {
     case io::PromptKind::text:
@@ -164,12 +171,12 @@ void show_result(const io::ResultRow& row, std::ostream& out) {
       << "\nseed: " << row.seed << "\nrank: " << row.rank << "\ntime: queued " << row.time_queued
       << " s, first token " << row.time_first_token << " s, done " << row.time_done << " s\n"
       << "output_ids: " << ids_text(row.output_ids, kShownIds) << "\n";
-  if (row.has_logprobs) {
-    out << "logprobs:";
-    for (std::size_t i = 0; i < std::min(row.logprobs.size(), kShownIds); ++i)
-      out << " " << row.logprobs[i];
-    out << (row.logprobs.size() > kShownIds ? " ...\n" : "\n");
+  if (row.has_logprobs) show_values("logprobs", row.logprobs, out);
+  if (row.top_k > 0) {
+    show_values("top_logprobs", row.top_logprobs, out);
+    out << "top_logprob_ids: " << ids_text(row.top_logprob_ids, kShownIds) << "\n";
   }
+  if (row.has_prompt_logprobs) show_values("prompt_logprobs", row.prompt_logprobs, out);
   out << "text:\n" << whole(row.text) << "\n";
 }
 

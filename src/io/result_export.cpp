@@ -65,6 +65,11 @@ Json choice_of(const ResultRow& row, const ExportOptions& options) {
   if (row.has_logprobs) {
     choice["logprobs"] = options.as_text_completions ? text_logprobs(row) : chat_logprobs(row);
   }
+  if (row.has_prompt_logprobs) {
+    Json values = Json::array();  // by prompt token; the first has none
+    for (const float value : row.prompt_logprobs) values.push_back(number_or_null(value));
+    choice["prompt_logprobs"] = std::move(values);
+  }
   choice["finish_reason"] = name_of(row.finish_reason);
   return choice;
 }

@@ -12,8 +12,9 @@ struct ExportOptions {
 };
 
 /// Writes one JSON line a prompt, in the shape of OpenAI batch results: custom_id, response, error;
-/// the samples of a prompt are its choices. A prompt without custom_id gets its index. Bytes of a
-/// text that are no UTF-8 become U+FFFD. Returns the number of lines.
+/// the samples of a prompt are its choices, which hold prompt_logprobs too if asked for. A prompt
+/// without custom_id gets its index. Bytes of a text that are no UTF-8 become U+FFFD. Returns the
+/// number of lines.
 std::int64_t export_jsonl(ResultReader& results, const ExportOptions& options, std::ostream& out);
 
 }  // namespace trireme::io

@@ -56,6 +56,9 @@ TEST(ResultExport, HasTheShapeOfBatchResults) {
                                                                   6));
   EXPECT_EQ(body["choices"][0]["logprobs"]["content"][1]["logprob"], -1.25);
   EXPECT_EQ(body["choices"][0]["logprobs"]["content"][0]["top_logprobs"][1]["token"], "token_id:4");
+  ASSERT_EQ(body["choices"][0]["prompt_logprobs"].size(), first.prompt_logprobs.size());
+  EXPECT_EQ(body["choices"][0]["prompt_logprobs"][0], nullptr);
+  EXPECT_EQ(body["choices"][0]["prompt_logprobs"][1], first.prompt_logprobs[1]);
   EXPECT_EQ(body["choices"][1]["finish_reason"], "stop");
   EXPECT_EQ(body["usage"]["prompt_tokens"], 3);
   EXPECT_EQ(body["usage"]["completion_tokens"], 4);
