@@ -72,6 +72,7 @@ class RunJob {
   void remove_outputs();
   void load_model();
   void make_engine();
+  void poll();
   bool work();
   void wait_for_others();
   int close(bool is_complete);
@@ -83,6 +84,9 @@ class RunJob {
   void on_step(const engine::EngineStats& stats);
   std::string run_dir() const {
     return config_.paths.run_dir.empty() ? config_.paths.output + ".run" : config_.paths.run_dir;
+  }
+  std::string merge_hint() const {
+    return cat("`trireme results merge ", run_dir(), " OUT.h5` makes a result file of them");
   }
 
   const config::RunConfig& config_;
@@ -115,6 +119,7 @@ class RunJob {
   std::unique_ptr<engine::Engine> engine_;
   std::unique_ptr<Progress> progress_;
   double last_report_s_ = 0;
+  bool says_stop_ = false;
 };
 
 std::vector<int> RunJob::leaders() const {
@@ -323,7 +328,7 @@ void RunJob::make_engine() {
                   .eos_token_ids = files_->model.eos_token_ids,
                   .max_seq_len = max_seq_len_},
         .sink = journal_.get(),
-        .poll = {},
+        .poll = [this] { poll(); },
         .stop_requested = {},
         .on_step = {}};
     if (is_leader_) {
@@ -332,10 +337,6 @@ void RunJob::make_engine() {
           *files_->prompts, *claims_, make_request_maker(*files_, config_.paths.model, unix_time_),
           num_tokenizers);
       parts.source = source_.get();
-      parts.poll = [this] {
-        claims_->poll();
-        if (stop_signal_received()) claims_->request_stop();
-      };
       parts.stop_requested = [this] { return claims_->stop_requested(); };
       parts.on_step = [this](const engine::EngineStats& stats) { on_step(stats); };
     }
@@ -368,6 +369,17 @@ void RunJob::on_step(const engine::EngineStats& stats) {
   if (progress_) progress_->update(claims_->progress());
 }
 
+// A signal may reach any rank, and mpirun leaves a second between SIGTERM and SIGKILL: rank 0 says
+// at once what to do.
+void RunJob::poll() {
+  claims_->poll();
+  if (stop_signal_received()) claims_->request_stop();
+  if (rank_ != 0 || says_stop_ || !claims_->stop_requested()) return;
+  says_stop_ = true;
+  if (progress_) progress_->finish();
+  log_.info(cat("stopping; finished rows are in ", run_dir(), "; ", merge_hint()));
+}
+
 bool RunJob::work() {
   const double begin = monotonic_seconds();
   bool is_complete = false;
@@ -382,8 +394,7 @@ bool RunJob::work() {
     const Failure failure = describe(std::current_exception());
     if (progress_) progress_->finish();
     if (journal_) journal_->drain_for(1.0);
-    log_.error(cat(failure.message, "\nfinished rows are kept in ", run_dir(),
-                   "; `trireme results merge ", run_dir(), " OUT.h5` makes a result file of them"));
+    log_.error(cat(failure.message, "\nfinished rows are kept in ", run_dir(), "; ", merge_hint()));
     world_.abort(failure.exit_code);
   }
   times_.work_s = monotonic_seconds() - begin;
@@ -392,10 +403,10 @@ bool RunJob::work() {
 
 // Rank 0 goes on answering claims until every rank is here; nobody spins meanwhile.
 void RunJob::wait_for_others() {
-  if (is_leader_) claims_->finish();
+  claims_->finish();
   comm::HostRequest barrier = world_.begin_barrier();
   barrier.wait([this] {
-    claims_->poll();
+    poll();
     if (progress_) progress_->update(claims_->progress());
     ::usleep(200);
   });
@@ -408,8 +419,8 @@ int RunJob::close(bool is_complete) {
   const bool all_complete = world_.min(is_complete ? 1 : 0) == 1;
   const GroupProgress total = total_of(claims_->progress());  // of rank 0; the others know nothing
   if (rank_ == 0 && !all_complete) {
-    log_.info(cat("stopped: ", grouped(total.rows_done), " finished rows are in ", run_dir(),
-                  "; `trireme results merge ", run_dir(), " OUT.h5` makes a result file of them"));
+    log_.info(cat("stopped: ", grouped(total.rows_done), " finished rows are in ", run_dir(), "; ",
+                  merge_hint()));
   }
   int code = all_complete ? 0 : kExitStopped;
   if (all_complete) {
