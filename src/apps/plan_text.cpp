@@ -45,7 +45,8 @@ std::string model_text(const job::RunFiles& files, const config::RunConfig& conf
   return cat("model     ", config.paths.model, ": ", model.architecture, ", ", model.num_layers,
              " layers, ", size_text(files.checkpoint.file_bytes()), " of weights, ",
              job::grouped(model.max_positions), " positions, vocabulary of ",
-             job::grouped(model.vocab_size), "\ncomputes  on ", config.device, " in ", config.dtype,
+             job::grouped(model.vocab_size), "\ncomputes  on ", config.device, " in ",
+             config.dtype == "auto" ? std::string(name_of(model.dtype)) : config.dtype,
              ", ranks exchange over ", config.comm, ", ",
              rows_text(config.limits.threads_per_rank, "thread"), " a rank\n");
 }
@@ -54,6 +55,8 @@ std::string memory_text(const models::MemoryInputs& inputs, const topology::Topo
   std::string text = "memory of a rank";
   if (inputs.device_memory_bytes > 0) {
     text += cat(", which has ", size_text(inputs.device_memory_bytes));
+  } else {
+    text += " (KV memory as on a CPU: --device-memory, such as '80 GiB', tells the GPU's)";
   }
   text += "\n" + memory_line("stage", "layers", "weights", "KV", "workspace", "in all");
   std::int64_t num_sequences = std::numeric_limits<std::int64_t>::max();

@@ -5,14 +5,15 @@
 namespace trireme::job {
 
 Failure describe(const std::exception_ptr& error) {
+  constexpr const char* kAdvice =
+      "; lower max_num_tokens, max_batch_size or kv_cache_config.host_memory_bytes";
   try {
     std::rethrow_exception(error);
   } catch (const Error& known) {
-    return {exit_code(known.kind()), known.what()};
+    const bool no_memory = known.kind() == ErrorKind::out_of_memory;
+    return {exit_code(known.kind()), cat(known.what(), no_memory ? kAdvice : "")};
   } catch (const std::bad_alloc&) {
-    return {
-        exit_code(ErrorKind::out_of_memory),
-        "out of memory; lower max_num_tokens, max_batch_size or kv_cache_config.host_memory_bytes"};
+    return {exit_code(ErrorKind::out_of_memory), cat("out of memory", kAdvice)};
   } catch (const std::exception& other) {
     return {exit_code(ErrorKind::internal), cat("defect: ", other.what())};
   }

@@ -7,6 +7,7 @@ Each file has its error and exit code, said once; a start that failed leaves not
 """
 import json
 import os
+import resource
 import shutil
 import struct
 import subprocess
@@ -145,6 +146,37 @@ def outputs_in_the_way(program):
     expect(program(*line, *kept, "--overwrite", ranks=RANKS), 0, "results: more.h5")
 
 
+def damage_found_on_the_way(program):
+    """A prompt file that reads well only up to a place: what was finished is kept."""
+    line = ["--model", GOLDEN, "--prompts", "damaged.h5", "--max-tokens", 4]
+    expect(program("run", *line, "--output", "damaged-r.h5", ranks=RANKS), 65,
+           "damaged.h5: /input_ids/data: cannot read rows 5600 to 5619",
+           "finished rows are kept in damaged-r.h5.run")
+    expect(program("results", "merge", "damaged-r.h5.run", "rescued.h5"), 0, "rescued.h5: ",
+           " 0 failed")
+    expect(program("run", *line, "--output", "trial.h5", "--limit", 250, ranks=RANKS), 0,
+           "rows       250 (250 ok, 0 failed)")
+
+
+def too_little_memory(program):
+    """Memory that is there by the numbers, but is not given: found after the run directory is made."""
+    limit = 3 << 30
+
+    def restrict():
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+    before = program.files()
+    line = ["--model", GOLDEN, "--prompts", "ids.h5", "--output", "big.h5",
+            "--set", f"kv_cache_config.host_memory_bytes={limit}"]
+    if program("plan", *line).code != 0:
+        print("skipped: this machine has too little memory to be refused some")
+        return
+    expect(program("run", *line, preexec_fn=restrict), 70, "cannot allocate",
+           "lower max_num_tokens, max_batch_size or kv_cache_config.host_memory_bytes")
+    if program.files() != before:
+        failures.append(f"left behind: {set(program.files()) - set(before)}\n")
+
+
 def read_only_folder(program):
     folder = program.folder / "read-only"
     folder.mkdir(mode=0o555)
@@ -175,6 +207,8 @@ def main():
         broken_prompts(program)
         outputs_in_the_way(program)
         read_only_folder(program)
+        damage_found_on_the_way(program)
+        too_little_memory(program)
     print("\n".join(failures))
     print(f"{len(failures)} failures")
     return 1 if failures else 0

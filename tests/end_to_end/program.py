@@ -9,6 +9,7 @@ import tempfile
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 DATA = PROJECT / "tests" / "data"
 TIMEOUT_S = 120  # of one command; the slowest here takes about 2 s
+QUIET = {"OMP_WAIT_POLICY": "passive"}  # threads that spin wait for each other on a busy machine
 
 
 class Outcome:
@@ -44,7 +45,7 @@ class Program:
             line = [str(PROJECT / "tools" / "launch.sh"), "-n", str(ranks), *line]
         finished = subprocess.run(line, cwd=self.folder, capture_output=True, timeout=TIMEOUT_S,
                                   stdin=subprocess.DEVNULL,
-                                  env={**os.environ, **(environment or {})}, **options)
+                                  env={**os.environ, **QUIET, **(environment or {})}, **options)
         return Outcome(line, finished)
 
     def files(self):

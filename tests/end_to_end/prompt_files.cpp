@@ -6,6 +6,8 @@
 //   ids.h5        token ids, the second row with one that no model has
 //   golden.h5     the golden's prompts, greedy, 24 tokens each
 //   golden.json   what transformers generates for them: a list of lists
+//   damaged.h5    400 rows of 20 token ids, of which one chunk behind the middle was changed on
+//   disk
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -28,6 +30,38 @@ void add_flat(Hdf5Builder& file, const std::string& group,
   file.group(group).numbers(group + "/data", data, type).numbers(group + "/offsets", offsets);
 }
 
+// A checksum finds the damage, and only when the chunk is read.
+void write_damaged(const std::string& path) {
+  constexpr hsize_t kRows = 400, kRowTokens = 20, kChunk = kRowTokens, kDamagedRow = 280;
+  std::vector<std::int32_t> ids(kRows * kRowTokens);
+  for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int32_t>(i * 37 % 500 + 3);
+  std::vector<std::int64_t> offsets;
+  for (hsize_t row = 0; row <= kRows; ++row) {
+    offsets.push_back(static_cast<std::int64_t>(row * kRowTokens));
+  }
+  Hdf5Builder file(path);
+  file.group("/input_ids").numbers("/input_ids/offsets", offsets);
+  const hsize_t size = ids.size();
+  const hid_t space = H5Screate_simple(1, &size, nullptr);
+  const hid_t creation = H5Pcreate(H5P_DATASET_CREATE);
+  H5Pset_chunk(creation, 1, &kChunk);
+  H5Pset_fletcher32(creation);
+  const hid_t data = H5Dcreate2(file.file(), "/input_ids/data", H5T_STD_I32LE, space, H5P_DEFAULT,
+                                creation, H5P_DEFAULT);
+  H5Dwrite(data, H5T_NATIVE_INT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, ids.data());
+  haddr_t address = 0;
+  hsize_t num_bytes = 0;
+  unsigned mask = 0;
+  H5Dget_chunk_info(data, space, kDamagedRow, nullptr, &mask, &address, &num_bytes);
+  H5Dclose(data);
+  H5Pclose(creation);
+  H5Sclose(space);
+  file.close();
+
+  std::fstream bytes(path, std::ios::in | std::ios::out | std::ios::binary);
+  bytes.seekp(static_cast<std::streamoff>(address + num_bytes / 2)).put('\xa5');
+}
+
 void write_files(const std::string& folder, const Golden& golden) {
   Hdf5Builder(folder + "/empty.h5").strings("/prompt", {});
 
@@ -44,6 +78,7 @@ void write_files(const std::string& folder, const Golden& golden) {
   prompts.attribute("temperature", 0.0);
   prompts.attribute("ignore_eos", std::int64_t{1});
 
+  write_damaged(folder + "/damaged.h5");
   std::ofstream(folder + "/golden.json") << nlohmann::json(golden.greedy_tokens).dump();
 }
 
