@@ -55,7 +55,8 @@ void require_memory(const models::MemoryInputs& inputs, bool is_guess) {
 void print_plan(const config::RunCommandLine& command_line, const config::RunConfig& config,
                 const config::ParallelSizes& given) {
   const topology::Topology topology(topology::sizes_from(config::resolved_parallel(config)));
-  const job::RunFiles files = job::open_run_files(config, job::PromptUse::checked_rows);
+  job::RunFiles files = job::open_run_files(config, job::PromptUse::checked_rows);
+  files.checkpoint = checkpoint::Checkpoint::open(config.paths.model);
   for (const std::string& warning : files.warnings) std::cerr << "warning: " << warning << "\n";
   config::require_none(models::check_layout(files.model, config, topology.sizes(), &given));
   const models::MemoryInputs inputs{

@@ -106,7 +106,7 @@ StepPlan Engine::next_plan(std::int64_t step) {
 // each step: the counts fix who takes part with how much, and all stop at the same step.
 Engine::Agreement Engine::agree(StepPlan& plan) {
   StepHeader header;
-  header.num_tokens = plan.num_tokens();
+  header.num_tokens = static_cast<std::int32_t>(plan.num_tokens());
   header.has_work = has_work() || !plan.rows.empty() ? 1 : 0;
   header.stop = parts_.stop_requested && parts_.stop_requested() ? 1 : 0;
   const comm::MpiComm& leaders = parts_.groups.headers;

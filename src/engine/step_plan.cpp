@@ -115,8 +115,8 @@ std::int32_t count(const std::vector<T>& values) {
 
 }  // namespace
 
-std::int32_t StepPlan::num_tokens() const {
-  std::int32_t sum = 0;
+std::int64_t StepPlan::num_tokens() const {
+  std::int64_t sum = 0;
   for (const PlanRow& row : rows) sum += row.num_tokens;
   return sum;
 }
@@ -152,7 +152,7 @@ PlanBytes serialize(const StepPlan& plan) {
   header.num_rows = count(plan.rows);
   header.num_ids = count(plan.token_ids);
   header.num_void = count(plan.void_rows);
-  header.num_tokens = plan.num_tokens();
+  header.num_tokens = static_cast<std::int32_t>(plan.num_tokens());
   header.body_words = count(out.words);
   bytes.body = std::move(out.words);
   return bytes;

@@ -76,7 +76,7 @@ struct StepPlan {
   /// Rows of this lane's step before that turned out to lie behind their sequence's end.
   std::vector<std::int32_t> void_rows;
 
-  std::int32_t num_tokens() const;
+  std::int64_t num_tokens() const;
   /// Nothing that a member must know.
   bool is_empty() const { return rows.empty() && void_rows.empty(); }
 };

@@ -12,6 +12,7 @@
 #include "config/value.h"
 #include "io/sha256.h"
 #include "job/prompt_preparer.h"
+#include "models/model.h"
 
 namespace trireme::job {
 namespace {
@@ -94,14 +95,8 @@ std::string sampling_text(const config::RunConfig& config) {
 
 RunFiles open_run_files(const config::RunConfig& config, PromptUse use) {
   check_model_folder(config.paths.model);
-  RunFiles files{checkpoint::load_model_config(config.paths.model),
-                 checkpoint::Checkpoint::open(config.paths.model),
-                 {},
-                 {},
-                 {},
-                 nullptr,
-                 0,
-                 {}};
+  RunFiles files;
+  files.model = checkpoint::load_model_config(config.paths.model, models::known_architectures());
   files.sampling = sampling_base(config.sampling, files.model);
   if (use == PromptUse::none) return files;
   if (!config.paths.prompts.empty()) {

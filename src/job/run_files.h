@@ -34,9 +34,9 @@ struct RunFiles {
 /// and ids from end to end, which takes time and is enough on one rank.
 enum class PromptUse { none, rows, checked_rows };
 
-/// Opens the model's files, of leaders the tokenizer and the prompts too; a configuration that
-/// names no prompts is opened without. Throws Error(missing), Error(checkpoint), Error(input). Not
-/// collective.
+/// Opens the model's files but the checkpoint, which a node's ranks open together, of leaders the
+/// tokenizer and the prompts too; a configuration that names no prompts is opened without. Throws
+/// Error(missing), Error(checkpoint), Error(input). Not collective.
 RunFiles open_run_files(const config::RunConfig& config, PromptUse use);
 
 /// What identifies inputs, model and sampling: the parts of the manifest, in order.

@@ -154,6 +154,9 @@ void RunJob::open_files() {
     for (const std::string& warning : files_->warnings) {
       if (rank_ == 0) log_.warning(warning);
     }
+  });
+  together(world_, log_, [&] {
+    files_->checkpoint = checkpoint::Checkpoint::open(config_.paths.model, &node_);
     max_seq_len_ = models::max_seq_len_of(files_->model, config_);
     config::require_none(models::check_layout(files_->model, config_, topology_.sizes(), &given_));
     // Builds the model without memory, so a tensor that is not there is found here as well.

@@ -142,7 +142,7 @@ TEST(StepPlan, IsRefusedIfAHeaderFieldDoesNotFitTheBody) {
     }
   };
 
-  expect_refused([](PlanHeader& header, std::int32_t by) { header.magic += by; });
+  expect_refused([](PlanHeader& header, std::int32_t by) { header.magic ^= by; });
   expect_refused([](PlanHeader& header, std::int32_t by) { header.version += by; });
   expect_refused([](PlanHeader& header, std::int32_t by) { header.num_ranks += by; });
   expect_refused([](PlanHeader& header, std::int32_t by) { header.num_freed += by; });
