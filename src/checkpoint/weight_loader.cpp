@@ -77,6 +77,7 @@ struct WeightLoader::Impl {
   std::vector<WantedSlice> all_wants;  // of all ranks, rank by rank
   std::int32_t first_local = 0;
   std::int64_t allocated_bytes = 0;
+  tensor::Slab slab;
   std::vector<std::vector<std::byte>> buffers;  // by piece of the round; empty if not read here
 };
 
@@ -93,7 +94,7 @@ WeightLoader::Mode WeightLoader::mode() const { return impl_->mode; }
 
 tensor::Tensor WeightLoader::allocate(const tensor::Shape& shape, DType dtype) {
   impl_->allocated_bytes += shape.num_elements() * static_cast<std::int64_t>(size_of(dtype));
-  return impl_->mode == Mode::count ? tensor::Tensor() : tensor::Tensor(shape, dtype);
+  return impl_->mode == Mode::count ? tensor::Tensor() : impl_->slab.take(shape, dtype);
 }
 
 void WeightLoader::check(const std::string& name, const tensor::Shape& expected) const {

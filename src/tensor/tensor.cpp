@@ -7,6 +7,32 @@
 #include "base/error.h"
 
 namespace trireme::tensor {
+namespace {
+
+constexpr std::size_t kLargePageBytes = std::size_t{2} << 20;
+constexpr std::size_t kSlabBytes = std::size_t{64} << 20;
+
+/// Pages of an anonymous mapping are zero and cost nothing until they are used.
+std::shared_ptr<void> map_memory(const Shape& shape, DType dtype) {
+  const TensorView view(nullptr, dtype, shape);
+  const std::size_t bytes = std::max<std::size_t>(view.size_bytes(), 1);
+  // Large pages where there are many, from the first byte on: they are read faster, at random
+  // places and in a row.
+  const bool is_large = bytes >= 2 * kLargePageBytes;
+  std::size_t mapped = is_large ? bytes + kLargePageBytes : bytes;
+  void* begin = ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (begin == MAP_FAILED) {
+    fail(ErrorKind::out_of_memory, cat("cannot allocate ", bytes, " bytes for a tensor ",
+                                       shape.text(), " of ", name_of(dtype)));
+  }
+  const std::shared_ptr<void> mapping(begin, [mapped](void* memory) { ::munmap(memory, mapped); });
+  if (!is_large) return mapping;
+  std::align(kLargePageBytes, bytes, begin, mapped);
+  ::madvise(begin, bytes, MADV_HUGEPAGE);
+  return {mapping, begin};
+}
+
+}  // namespace
 
 Shape::Shape(std::initializer_list<std::int64_t> extents) {
   TRIREME_CHECK(extents.size() <= kMaxDims, "dims=", extents.size());
@@ -80,19 +106,25 @@ void TensorView::check_dtype(DType wanted) const {
 }
 
 Tensor::Tensor(const Shape& shape, DType dtype) : view_(nullptr, dtype, shape) {
-  // Pages of an anonymous mapping are zero and cost nothing until they are used.
-  const std::size_t bytes = std::max<std::size_t>(view_.size_bytes(), 1);
-  void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) {
-    fail(ErrorKind::out_of_memory, cat("cannot allocate ", bytes, " bytes for a tensor ",
-                                       shape.text(), " of ", name_of(dtype)));
-  }
-  // Large pages where there are many: a KV pool is read at random places.
-  if (bytes >= (std::size_t{4} << 20)) ::madvise(memory, bytes, MADV_HUGEPAGE);
-  memory_ = std::unique_ptr<void, Unmap>(memory, Unmap{bytes});
-  view_.data = memory;
+  memory_ = map_memory(shape, dtype);
+  view_.data = memory_.get();
 }
 
-void Unmap::operator()(void* memory) const { ::munmap(memory, bytes); }
+Tensor Slab::take(const Shape& shape, DType dtype) {
+  Tensor tensor;
+  tensor.view_ = TensorView(nullptr, dtype, shape);
+  const std::size_t bytes = (tensor.view_.size_bytes() + 63) / 64 * 64;
+  if (memory_ == nullptr || bytes > size_ - used_) {
+    // A tensor of most of a mapping's size has its own, and what is left here is used on.
+    if (bytes > kSlabBytes / 2) return Tensor(shape, dtype);
+    memory_ = map_memory({std::int64_t{kSlabBytes}}, DType::uint8);
+    size_ = kSlabBytes;
+    used_ = 0;
+  }
+  tensor.memory_ = memory_;
+  tensor.view_.data = static_cast<std::byte*>(memory_.get()) + used_;
+  used_ += bytes;
+  return tensor;
+}
 
 }  // namespace trireme::tensor

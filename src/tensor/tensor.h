@@ -70,17 +70,15 @@ struct TensorView {
   void check_dtype(DType wanted) const;
 };
 
-/// Gives mapped memory back.
-struct Unmap {
-  std::size_t bytes = 0;
-  void operator()(void* memory) const;
-};
-
-/// Owns zeroed, page-aligned host memory. Move-only.
+/// Owns zeroed, page-aligned host memory, or its part of a Slab's. Move-only.
 class Tensor {
  public:
   Tensor() = default;
   Tensor(const Shape& shape, DType dtype);
+  Tensor(Tensor&&) noexcept = default;
+  Tensor& operator=(Tensor&&) noexcept = default;
+  Tensor(const Tensor&) = delete;
+  Tensor& operator=(const Tensor&) = delete;
 
   const TensorView& view() const { return view_; }
   operator const TensorView&() const { return view_; }
@@ -89,8 +87,21 @@ class Tensor {
   explicit operator bool() const { return memory_ != nullptr; }
 
  private:
-  std::unique_ptr<void, Unmap> memory_;
+  friend class Slab;
+  std::shared_ptr<void> memory_;
   TensorView view_;
+};
+
+/// Gives tensors that lie one behind the other in large pages, for what is read in the order in
+/// which it was made: the weights of a model. Memory lives until the last tensor in it dies.
+class Slab {
+ public:
+  /// Zeroed, 64-byte aligned.
+  Tensor take(const Shape& shape, DType dtype);
+
+ private:
+  std::shared_ptr<void> memory_;
+  std::size_t size_ = 0, used_ = 0;
 };
 
 }  // namespace trireme::tensor
