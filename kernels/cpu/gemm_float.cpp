@@ -12,8 +12,10 @@ using simd::TileTarget;
 // cache.
 constexpr int kRows = 4;
 constexpr std::int64_t kFloatPiece = 768;
-// From this many tokens on the rows of a tile are widened to float32 once, not once per tile.
-constexpr std::int64_t kTokensToWiden = 9;
+// From this many tokens on the rows of a tile are widened to float32 once, not once per tile of
+// tokens. Where widening is one instruction a vector and registers are many, it pays late.
+template <int lanes>
+constexpr std::int64_t kTokensToWiden = lanes == 16 ? 33 : 4;
 
 /// A tile's rows against all tokens, `tokens` at a time and then what is left.
 template <int lanes, int rows, int tokens, typename T>
@@ -62,7 +64,7 @@ TRIREME_INLINE void one_tile(const GemmStrip& strip, std::int64_t row, const Pie
                       piece.is_last && strip.bias != nullptr ? strip.bias + row : nullptr,
                       piece.index == 0};
   const auto fetch = simd::fetch_behind<rows, tokens>(w, strip.k, strip.num_tokens);
-  if (sizeof(T) < sizeof(float) && strip.num_tokens >= kTokensToWiden) {
+  if (sizeof(T) < sizeof(float) && strip.num_tokens >= kTokensToWiden<lanes>) {
     alignas(64) float widened[rows * kFloatPiece];
     widen<lanes, rows>(w, strip.k, piece.k, widened, piece.k);
     all_tokens<lanes, rows, tokens>(widened, piece.k, x, strip, piece.k, fetch, to);
