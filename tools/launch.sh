@@ -23,6 +23,9 @@ What it sets, each only if it is not set already:
                                      none in containers that forbid reading a neighbour's memory
   OMPI_MCA_orte_tmpdir_base          /tmp if TMPDIR is too long for sockets or cannot be written
 
+On a terminal the first Ctrl-C sends SIGUSR1 to the ranks, on which trireme stops cleanly (exit code
+75), a second one ends them. Standard input is empty.
+
 The exit code is the command's; 64 for a wrong call, 71 if no launcher is found.
 TEXT
 }
@@ -75,6 +78,32 @@ ranks_per_node() {
   local nodes=1
   if is_count "${SLURM_JOB_NUM_NODES:-}"; then nodes=$SLURM_JOB_NUM_NODES; fi
   echo $((($1 + nodes - 1) / nodes))
+}
+
+# A terminal's Ctrl-C reaches all processes of its group, and mpirun then ends the ranks within a
+# second. So mpirun gets a group of its own: the first Ctrl-C becomes SIGUSR1, on which trireme stops
+# cleanly, a further one SIGTERM.
+run_for_terminal() {
+  local child code status=0 presses=0 interrupted
+  set -m
+  "$@" </dev/null &
+  child=$!
+  set +m
+  pass_on() {
+    interrupted=1
+    kill "-$1" "$child" 2>/dev/null || true
+  }
+  trap 'presses=$((presses + 1)); if ((presses == 1)); then pass_on USR1; else pass_on TERM; fi' INT
+  trap 'pass_on USR1' USR1
+  trap 'pass_on TERM' TERM HUP
+  while
+    interrupted=0
+    code=0
+    wait "$child" || code=$?
+    if ((code != 127)); then status=$code; fi  # 127: waited for already, when the signal came
+    ((interrupted))
+  do :; done
+  exit "$status"
 }
 
 unset ranks
@@ -139,4 +168,5 @@ flags=(--bind-to none -x OMP_NUM_THREADS -n "$ranks")
 if [[ -n "${OMP_WAIT_POLICY:-}" ]]; then flags+=(-x OMP_WAIT_POLICY); fi
 if ((EUID == 0)); then flags+=(--allow-run-as-root); fi
 if ((crowded)); then flags+=(--oversubscribe); fi
-exec mpirun "${flags[@]}" "$@"
+if [[ ! -t 0 ]]; then exec mpirun "${flags[@]}" "$@"; fi
+run_for_terminal mpirun "${flags[@]}" "$@"
