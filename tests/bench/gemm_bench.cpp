@@ -41,8 +41,7 @@ struct Shape {
 double seconds_of(Gemm& gemm, const Options& options, Shape shape, std::int64_t m) {
   const auto bytes = static_cast<std::size_t>(shape.n * shape.k) * size_of(options.weight_dtype);
   const std::size_t copies = (std::size_t{160} << 20) / bytes + 1;
-  static std::vector<std::byte> weights;
-  weights.resize(copies * bytes);
+  const bench::Memory weights(copies * bytes);
   std::vector<float> x(static_cast<std::size_t>(m * shape.k), 0.5f);
   std::vector<float> y(static_cast<std::size_t>(m * shape.n));
   std::size_t copy = 0;

@@ -2,10 +2,12 @@
 
 #include <immintrin.h>
 #include <omp.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include <algorithm>
-#include <vector>
+#include <cstring>
+#include <new>
 
 #include "base/clock.h"
 #include "kernels/cpu/detail/simd.h"
@@ -63,14 +65,23 @@ float sum_of(const float* from, std::int64_t count) {
   return simd::sum_lanes<4>(sums[0]);
 }
 
+}  // namespace
+
+Memory::Memory(std::size_t bytes) : bytes_(bytes) {
+  constexpr std::size_t page = std::size_t{2} << 20;
+  const std::size_t rounded = (bytes + page - 1) / page * page;
+  memory_.reset(static_cast<std::byte*>(std::aligned_alloc(page, rounded)));
+  if (!memory_) throw std::bad_alloc();
+  ::madvise(memory_.get(), rounded, MADV_HUGEPAGE);
+  std::memset(memory_.get(), 0, rounded);
+}
+
 double seconds_now() {
   if (omp_get_max_threads() > 1) return monotonic_seconds();
   timespec time{};
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
 }
-
-}  // namespace
 
 double best_seconds(const std::function<void()>& call, double round_s, int rounds) {
   double best = 1e30;
@@ -88,13 +99,14 @@ double best_seconds(const std::function<void()>& call, double round_s, int round
 
 double read_bandwidth(int threads) {
   const std::int64_t count = std::int64_t{64} << 20;
-  static const std::vector<float> memory(static_cast<std::size_t>(count), 1.0f);
+  static const Memory memory(static_cast<std::size_t>(count) * sizeof(float));
+  const auto* values = reinterpret_cast<const float*>(memory.data());
   volatile float sink = 0;
   const double seconds = best_seconds([&] {
 #pragma omp parallel num_threads(threads)
     {
       const std::int64_t part = count / threads;
-      sink = sum_of(memory.data() + part * omp_get_thread_num(), part);
+      sink = sum_of(values + part * omp_get_thread_num(), part);
     }
   });
   return static_cast<double>(count) * 4 / seconds / 1e9;
