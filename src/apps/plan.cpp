@@ -46,8 +46,8 @@ void require_memory(const models::MemoryInputs& inputs, bool is_guess) {
   std::vector<config::Fault> faults = models::check_memory(inputs);
   for (config::Fault& fault : faults) {
     if (!is_guess || fault.keys.front() != "device_memory") continue;
-    fault.message += cat("; taken is the share of ", inputs.sizes.world(),
-                         " rank(s) in this machine's memory, --device-memory says another");
+    fault.message += cat("; this is a share of this machine's memory, split over ",
+                         inputs.sizes.world(), " rank(s): --device-memory tells that of the job's");
   }
   config::require_none(faults);
 }

@@ -81,10 +81,12 @@ Syntax run_syntax(RunCommand command) {
   } else {
     syntax.command = "plan";
     syntax.summary =
-        "Checks a configuration without GPU or MPI and prints ranks and groups, memory of each "
-        "rank and room for sequences. Takes the flags of run.";
+        "Checks a run without GPU or MPI and prints ranks and groups, memory of each rank and room "
+        "for sequences. Takes the flags of run; --prompts and --output are checked as well, and "
+        "what goes to disk is told. Exits with 0 only if nothing speaks against the run.";
     syntax.examples = {
-        "trireme plan --config c.yaml --model DIR --world 8 --device-memory '80 GiB'"};
+        "trireme plan --config c.yaml --model DIR --world 8 --prompts p.h5 --output r.h5",
+        "trireme plan --model DIR --tensor-parallel-size 8 --device cuda --device-memory '80 GiB'"};
   }
   syntax.flags = own_flags(command);
   for (const Key& key : keys()) {

@@ -41,6 +41,12 @@ Expected power_of_two_block() {
   return expected;
 }
 
+Expected layers_of_stages() {
+  Expected expected = whole(1, kMaxInt);
+  expected.text = "a list of whole numbers from 1, such as [3, 2]";
+  return expected;
+}
+
 Expected memory_size() {
   Expected expected = whole(1, kMaxMemoryBytes);
   expected.text = cat("bytes from 1 to ", kMaxMemoryBytes, ", or a size such as 4 GiB");
@@ -105,7 +111,7 @@ std::vector<Key> parallel_keys() {
        whole(1, kMaxRanks), "TP / moe tensor parallel, or 1", "auto",
        "ranks over which the experts are spread"},
       {"pipeline_layers", Topic::parallelism,
-       [](RunConfig& c) -> Slot { return &c.parallel.pipeline_layers; }, whole(1, kMaxInt),
+       [](RunConfig& c) -> Slot { return &c.parallel.pipeline_layers; }, layers_of_stages(),
        "even, the first stages one more", "auto", "layers of each stage, such as 3,2"},
       {"cp_config.cp_type", Topic::parallelism,
        [](RunConfig& c) -> Slot { return &c.parallel.cp_type; },

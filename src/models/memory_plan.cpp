@@ -1,6 +1,7 @@
 #include "models/memory_plan.h"
 
 #include <algorithm>
+#include <array>
 #include <string>
 
 #include "base/error.h"
@@ -69,8 +70,17 @@ std::int64_t largest_fitting(const layers::KvSpec& spec, const MemoryInputs& inp
 }
 
 /// What is needed is rounded up, what is there down.
-std::string needed(std::int64_t bytes) { return cat((bytes + (1 << 20) - 1) >> 20, " MiB"); }
-std::string there(std::int64_t bytes) { return cat(bytes >> 20, " MiB"); }
+std::string size_text(std::int64_t bytes, bool round_up) {
+  constexpr std::array kUnits = {"KiB", "MiB", "GiB", "TiB"};
+  std::size_t unit = 0;
+  std::int64_t size = 1024;
+  for (; unit + 1 < kUnits.size() && bytes >= 1024 * size; ++unit) size *= 1024;
+  const std::int64_t rest = bytes % size * 10 + (round_up ? size - 1 : 0);
+  const std::int64_t tenths = bytes / size * 10 + rest / size;
+  return cat(tenths / 10, tenths % 10 == 0 ? "" : cat(".", tenths % 10), " ", kUnits[unit]);
+}
+std::string needed(std::int64_t bytes) { return size_text(bytes, true); }
+std::string there(std::int64_t bytes) { return size_text(bytes, false); }
 
 }  // namespace
 
@@ -154,12 +164,13 @@ std::vector<config::Fault> check_memory(const MemoryInputs& inputs) {
                        : " (kv_cache_config.host_memory_bytes)")});
     }
     if (inputs.device_memory_bytes > 0 && plan.total_bytes() > inputs.device_memory_bytes) {
-      faults.push_back(
-          {{"device_memory"},
-           cat("a rank needs ", needed(plan.total_bytes()), where, " (weights ",
-               needed(plan.weight_bytes), ", KV ", needed(plan.kv_bytes), ", workspace ",
-               needed(plan.workspace_bytes), "), expected at most its memory of ",
-               there(inputs.device_memory_bytes), ": use more ranks or a smaller max_num_tokens")});
+      faults.push_back({{"device_memory"},
+                        cat("a rank needs ", needed(plan.total_bytes()), where, " (weights ",
+                            needed(plan.weight_bytes), ", KV ", needed(plan.kv_bytes),
+                            ", workspace ", needed(plan.workspace_bytes),
+                            "), expected at most its memory of ", there(inputs.device_memory_bytes),
+                            ": use more ranks, or lower max_num_tokens, max_batch_size",
+                            on_cuda ? "" : " or kv_cache_config.host_memory_bytes")});
     }
   }
   return faults;

@@ -93,7 +93,7 @@ def words(program):
     check(plan.code == 0 and "4096 ranks = data 2048" in plan.stdout and
           len(plan.stdout.splitlines()) < 50, "a large job stays readable", plan)
     plan = program("plan", "--model", DEMO, "--world", 4096)
-    check(plan.code == 78 and "--device-memory says another" in plan.stderr,
+    check(plan.code == 78 and "--device-memory tells that of the job's" in plan.stderr,
           "says that the machine's memory was shared out", plan)
     plan = program("plan", "--model", DEMO, "--dump-config", "--world", 8)
     check(plan.code == 0 and '"data_parallel_size": 8' in plan.stdout, "--dump-config", plan)

@@ -95,7 +95,7 @@ TEST(Validate, Rule2HoldsForValuesThatNoFileGave) {
 
   EXPECT_EQ(all,
             "tensor_parallel_size is -1, expected a whole number from 1 to 1048576\n"
-            "pipeline_layers is [0], expected a whole number from 1 to 2147483647\n"
+            "pipeline_layers is [0], expected a list of whole numbers from 1, such as [3, 2]\n"
             "max_batch_size is 1099511627776, expected a whole number from 1 to 1048576\n"
             "kv_cache_config.free_gpu_memory_fraction is nan, expected a number above 0, at most "
             "1\n"
@@ -121,7 +121,8 @@ TEST(Validate, Rule9PipelineLayersHasAnEntryForEachStage) {
         "pipeline_layers is [1,2,3], expected an entry for each stage, and pipeline_parallel_size "
         "is 4"},
        {"pipeline_layers: [2, 0]\n",
-        "pipeline_layers is ['2', '0'], expected a whole number from 1 to 2147483647 (c.yaml line "
+        "pipeline_layers is ['2', '0'], expected a list of whole numbers from 1, such as [3, 2] "
+        "(c.yaml line "
         "1)"}});
 }
 

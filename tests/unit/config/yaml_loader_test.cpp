@@ -168,7 +168,7 @@ TEST(ApplySetting, NamesBadSettings) {
       refusal(ErrorKind::config, [&loaded] { require_none(loaded.faults); });
 
   expect_in("unknown key 'max_batch_sise', expected max_batch_size? (--set)", message);
-  expect_in("pipeline_layers is ['3', '', '2'], expected a whole number from 1", message);
+  expect_in("pipeline_layers is ['3', '', '2'], expected a list of whole numbers from 1", message);
   expect_in("kv_cache_config is not a map", message);
 }
 

@@ -94,7 +94,7 @@ TEST_F(MemoryPlanTest, NamesTheLongestSequenceThatFits) {
   ASSERT_EQ(faults.size(), 1U);
   TRIREME_EXPECT_CONTAINS(faults[0].message,
                           "max_seq_len is 512, expected at most 256: a sequence needs "
-                          "1 MiB of KV memory, and there are 0 MiB");
+                          "1 MiB of KV memory, and there are 512 KiB");
   config_.limits.max_seq_len = 256;
   EXPECT_TRUE(check_memory(inputs()).empty());
 }
@@ -105,7 +105,9 @@ TEST_F(MemoryPlanTest, RefusesMoreThanTheDeviceHas) {
   EXPECT_TRUE(check_memory(inputs({}, total)).empty());
   const auto faults = check_memory(inputs({}, total - 1));
   ASSERT_EQ(faults.size(), 1U);
-  TRIREME_EXPECT_CONTAINS(faults[0].message, "a rank needs 3 MiB (weights 2 MiB, KV 1 MiB");
+  TRIREME_EXPECT_CONTAINS(faults[0].message,
+                          "a rank needs 3 MiB (weights 1.6 MiB, KV 1 MiB, workspace 360 KiB), "
+                          "expected at most its memory of 2.9 MiB");
 }
 
 TEST_F(MemoryPlanTest, TakesTheFractionOfADevicesMemoryForKv) {
