@@ -3,8 +3,9 @@
 //
 // usage: engine_bench MODEL_DIR [KEY=VALUE ...]
 //   threads=1,2   dtypes=float32,bfloat16 (of activations)   cases=long,one,many
-//   rounds=5 (the median is printed)   set=generic|avx2|avx512_bf16 (of the products)
-//   clock=wall|own (own: with one thread that thread's time, for a machine that is not idle)
+//   bounds=yes|no   rounds=5 (the median is printed)   set=generic|avx2|avx512_bf16 (of the
+//   products) clock=wall|own (own: with one thread that thread's time, for a machine that is not
+//   idle)
 
 #include <omp.h>
 
@@ -17,7 +18,7 @@
 
 #include "base/error.h"
 #include "comm/mpi_comm.h"
-#include "kernels/gemm.h"
+#include "library_product.h"
 #include "machine.h"
 #include "timed_engine.h"
 
@@ -40,7 +41,7 @@ struct Options {
   std::vector<std::string> dtypes = {"float32", "bfloat16"}, cases = {"long", "one", "many"};
   int rounds = 5;
   InstructionSet set = kernels::cpu::detect_instruction_set();
-  bool own_time = false;
+  bool own_time = false, with_bounds = true;
 
   void set_key(const std::string& key, const std::string& value) {
     if (key == "threads") {
@@ -54,6 +55,8 @@ struct Options {
       rounds = std::stoi(value);
     } else if (key == "clock") {
       own_time = value == "own";
+    } else if (key == "bounds") {
+      with_bounds = value != "no";
     } else if (key == "set") {
       for (const auto each : {InstructionSet::generic, InstructionSet::avx2}) {
         if (value == kernels::cpu::name_of(each)) set = each;
@@ -66,36 +69,14 @@ struct Options {
 
 /// What the machine can do with a number of threads and a dtype.
 struct Machine {
-  double read_gb_s = 0, peak_gflops = 0, product_gflops = 0;
+  double read_gb_s = 0, peak_gflops = 0, library_gflops = 0;
 };
-
-double product_gflops(InstructionSet set, bool in_bf16) {
-  constexpr std::int64_t m = 512, n = 4096, k = 4096;
-  const std::vector<bfloat16> weight(n * k, bfloat16(0.01f));
-  const std::vector<float> x(m * k, 0.5f);
-  std::vector<float> y(m * n);
-  kernels::cpu::Gemm gemm(set, in_bf16);
-  const double seconds = bench::best_seconds(
-      [&] {
-        gemm.run({.x = x.data(),
-                  .x_stride = k,
-                  .weight = weight.data(),
-                  .weight_dtype = DType::bfloat16,
-                  .y = y.data(),
-                  .y_stride = n,
-                  .m = m,
-                  .n = n,
-                  .k = k});
-      },
-      0.002, 10);
-  return 2.0 * m * n * k / seconds / 1e9;
-}
 
 Machine measure_machine(int threads, InstructionSet set, bool in_bf16) {
   const bool pairs = in_bf16 && set == InstructionSet::avx512_bf16;
   return {.read_gb_s = bench::read_bandwidth(threads),
           .peak_gflops = bench::peak_flops(threads, set, pairs),
-          .product_gflops = product_gflops(set, in_bf16)};
+          .library_gflops = bench::library_gflops(512, 4096, 4096, pairs)};
 }
 
 double median(std::vector<double> values) {
@@ -118,7 +99,7 @@ class Table {
 
   static void print_head() {
     std::printf("%-12s %7s %-9s %9s %9s %9s %9s\n", "case", "threads", "dtype", "tokens/s", "bound",
-                "of bound", "of prod.");
+                "of bound", "of lib.");
   }
 
   /// Both parts of a workload, and all its tokens over all its time.
@@ -127,12 +108,12 @@ class Table {
     const auto prompt = static_cast<double>(load.num_seqs * load.prompt_tokens);
     const auto output = static_cast<double>(load.num_seqs * load.output_tokens);
     line(name + "_prompt", median_of(times, [&](auto& t) { return prompt / t.prompt_s; }),
-         prompt_bound(load, machine_.peak_gflops), prompt_bound(load, machine_.product_gflops));
+         prompt_bound(load, machine_.peak_gflops), prompt_bound(load, machine_.library_gflops));
     if (load.output_tokens == 1) return;
     line(
         name + "_output",
         median_of(times, [](auto& t) { return static_cast<double>(t.output_tokens) / t.output_s; }),
-        output_bound(load, machine_.peak_gflops), output_bound(load, machine_.product_gflops));
+        output_bound(load, machine_.peak_gflops), output_bound(load, machine_.library_gflops));
     line(name + "_all",
          median_of(times, [&](auto& t) { return (prompt + output) / (t.prompt_s + t.output_s); }),
          0, 0);
@@ -141,9 +122,8 @@ class Table {
  private:
   void line(const std::string& name, double rate, double bound, double product_bound) const {
     std::printf("%-12s %7d %-9s %9.1f", name.c_str(), threads_, dtype_.c_str(), rate);
-    if (bound > 0) {
-      std::printf(" %9.1f %9.2f %9.2f", bound, rate / bound, rate / product_bound);
-    }
+    if (bound > 0) std::printf(" %9.1f %9.2f", bound, rate / bound);
+    if (product_bound > 0) std::printf(" %9.2f", rate / product_bound);
     std::printf("\n");
     std::fflush(stdout);
   }
@@ -172,10 +152,11 @@ void measure(const Options& options, bench::TimedModel& model, int threads,
              const std::string& dtype) {
   omp_set_num_threads(threads);
   const bool in_bf16 = dtype == "bfloat16";
-  const Machine machine = measure_machine(threads, options.set, in_bf16);
-  std::printf("# set=%s threads=%d dtype=%s read_gb_s=%.1f peak_gflops=%.0f product_gflops=%.0f\n",
+  const Machine machine =
+      options.with_bounds ? measure_machine(threads, options.set, in_bf16) : Machine{};
+  std::printf("# set=%s threads=%d dtype=%s read_gb_s=%.1f peak_gflops=%.0f library_gflops=%.0f\n",
               kernels::cpu::name_of(options.set), threads, dtype.c_str(), machine.read_gb_s,
-              machine.peak_gflops, machine.product_gflops);
+              machine.peak_gflops, machine.library_gflops);
   const Table table(model, dtype, threads, machine);
   bench::EngineSettings settings{.set = options.set,
                                  .dtype = in_bf16 ? DType::bfloat16 : DType::float32};
