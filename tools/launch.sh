@@ -17,6 +17,8 @@ example: tools/launch.sh -n 4 build/trireme run --config configs/tiny_cpu.yaml .
 What it sets, each only if it is not set already:
   OMP_NUM_THREADS                    cores / ranks on a node, at least 1
   OMP_WAIT_POLICY                    passive where ranks share cores
+  GOMP_SPINCOUNT                     20000 elsewhere: a thread that waits for one which another
+                                     program keeps from running gives up its core soon
   OMPI_MCA_mpi_yield_when_idle       1 where ranks outnumber cores
   OMPI_MCA_btl_vader_eager_limit     32768: sums of small batches take one round of messages
   OMPI_MCA_btl_vader_single_copy_mechanism
@@ -147,6 +149,8 @@ crowded=$((local_ranks > cores))
 if ((crowded)); then default_to OMPI_MCA_mpi_yield_when_idle 1; fi
 if ((crowded)) || ! is_count "$OMP_NUM_THREADS" || ((local_ranks * OMP_NUM_THREADS > cores)); then
   default_to OMP_WAIT_POLICY passive
+else
+  default_to GOMP_SPINCOUNT 20000
 fi
 default_to OMPI_MCA_btl_vader_eager_limit 32768
 if ! may_read_neighbours; then default_to OMPI_MCA_btl_vader_single_copy_mechanism none; fi
@@ -165,7 +169,9 @@ command -v mpirun >/dev/null ||
   fail 71 "mpirun not found; tools/install_deps.sh installs Open MPI (package openmpi-bin)"
 # Ranks have threads (OpenMP, tokenizers): they are not bound, and the nodes' threads are told too.
 flags=(--bind-to none -x OMP_NUM_THREADS -n "$ranks")
-if [[ -n "${OMP_WAIT_POLICY:-}" ]]; then flags+=(-x OMP_WAIT_POLICY); fi
+for name in OMP_WAIT_POLICY GOMP_SPINCOUNT; do
+  if [[ -n "${!name:-}" ]]; then flags+=(-x "$name"); fi
+done
 if ((EUID == 0)); then flags+=(--allow-run-as-root); fi
 if ((crowded)); then flags+=(--oversubscribe); fi
 if [[ ! -t 0 ]]; then exec mpirun "${flags[@]}" "$@"; fi

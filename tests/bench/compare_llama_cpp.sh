@@ -5,6 +5,8 @@
 #   LLAMA_BIN_DIR  holds llama-bench and llama-batched-bench, built for this processor
 #   MODEL.gguf     the weights of MODEL_DIR in bfloat16
 #   ROUNDS         5; THREADS 1 2
+# SET=avx2 in the environment keeps ENGINE_BENCH to that instruction set, beside a llama.cpp built for
+# no more.
 # The machine should be idle: both sides are timed by the clock on the wall.
 set -euo pipefail
 
@@ -22,7 +24,8 @@ trap 'rm -f "$results"' EXIT
 
 # Each prints lines "CASE SIDE TOKENS_PER_SECOND".
 ours() {
-  "$engine_bench" "$model_dir" "threads=$1" dtypes=float32,bfloat16 rounds=1 bounds=no |
+  "$engine_bench" "$model_dir" "threads=$1" dtypes=float32,bfloat16 rounds=1 bounds=no \
+    ${SET:+"set=$SET"} |
     awk '$3 == "float32" || $3 == "bfloat16" { print $1, $3, $4 }'
 }
 

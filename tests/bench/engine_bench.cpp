@@ -40,6 +40,7 @@ struct Options {
   std::vector<int> threads = {1, 2};
   std::vector<std::string> dtypes = {"float32", "bfloat16"}, cases = {"long", "one", "many"};
   int rounds = 5;
+  std::int64_t max_num_tokens = 2048;
   InstructionSet set = kernels::cpu::detect_instruction_set();
   bool own_time = false, with_bounds = true;
 
@@ -53,6 +54,8 @@ struct Options {
       cases = split(value);
     } else if (key == "rounds") {
       rounds = std::stoi(value);
+    } else if (key == "max_num_tokens") {
+      max_num_tokens = std::stoll(value);
     } else if (key == "clock") {
       own_time = value == "own";
     } else if (key == "bounds") {
@@ -152,14 +155,18 @@ void measure(const Options& options, bench::TimedModel& model, int threads,
              const std::string& dtype) {
   omp_set_num_threads(threads);
   const bool in_bf16 = dtype == "bfloat16";
-  const Machine machine =
-      options.with_bounds ? measure_machine(threads, options.set, in_bf16) : Machine{};
-  std::printf("# set=%s threads=%d dtype=%s read_gb_s=%.1f peak_gflops=%.0f library_gflops=%.0f\n",
-              kernels::cpu::name_of(options.set), threads, dtype.c_str(), machine.read_gb_s,
-              machine.peak_gflops, machine.library_gflops);
+  Machine machine;
+  if (options.with_bounds) {
+    machine = measure_machine(threads, options.set, in_bf16);
+    std::printf(
+        "# set=%s threads=%d dtype=%s read_gb_s=%.1f peak_gflops=%.0f library_gflops=%.0f\n",
+        kernels::cpu::name_of(options.set), threads, dtype.c_str(), machine.read_gb_s,
+        machine.peak_gflops, machine.library_gflops);
+  }
   const Table table(model, dtype, threads, machine);
   bench::EngineSettings settings{.set = options.set,
-                                 .dtype = in_bf16 ? DType::bfloat16 : DType::float32};
+                                 .dtype = in_bf16 ? DType::bfloat16 : DType::float32,
+                                 .max_num_tokens = options.max_num_tokens};
   if (options.own_time) settings.clock = bench::seconds_now;
   constexpr std::pair<const char*, Workload> kWorkloads[] = {
       {"long", {1, 512, 1}}, {"one", {1, 128, 128}}, {"many", {32, 128, 64}}};

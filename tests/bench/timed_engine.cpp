@@ -12,6 +12,8 @@
 namespace trireme::bench {
 namespace {
 
+constexpr std::int64_t kTokensPerBlock = 16;
+
 /// Gives the requests of a round when those of the round before are done, and keeps the times.
 class Rounds : public engine::RequestSource, public engine::ResultSink {
  public:
@@ -131,17 +133,19 @@ std::vector<RoundTime> TimedModel::run(const EngineSettings& settings, const Wor
                                  .attention_dp = false,
                                  .moe_max_num_tokens = settings.max_num_tokens,
                                  .progress = {}};
+  // Room for just these sequences, so that warming up touches all of it.
   const std::int64_t length = workload.prompt_tokens + workload.output_tokens;
-  const std::int64_t kv_bytes = 2 * config.num_layers * config.num_kv_heads * config.head_dim *
-                                static_cast<std::int64_t>(size_of(settings.dtype));
+  const std::int64_t kv_tokens = workload.num_seqs * (length + 2 * kTokensPerBlock);
+  const std::int64_t token_bytes = 2 * config.num_layers * config.num_kv_heads * config.head_dim *
+                                   static_cast<std::int64_t>(size_of(settings.dtype));
   Rounds source(workload, rounds + 1, config.vocab_size, settings.clock);
   // Without reuse every prompt is computed; without planning ahead a token is seen when it is made.
   engine::Engine engine(
       {.limits = {.num_lanes = 1,
                   .max_batch_size = settings.max_batch_size,
                   .max_num_tokens = settings.max_num_tokens},
-       .kv = {.memory_bytes = 2 * (workload.num_seqs + 1) * (length + 16) * kv_bytes,
-              .tokens_per_block = 16,
+       .kv = {.memory_bytes = kv_tokens * token_bytes,
+              .tokens_per_block = kTokensPerBlock,
               .dtype = settings.dtype,
               .max_seq_len = length,
               .max_num_tokens = settings.max_num_tokens},

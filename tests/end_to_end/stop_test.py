@@ -20,7 +20,7 @@ import unittest
 from jobs import CASES, CONFIGS, Job, demo_flags, rows_of
 from program import PROJECT, Program
 
-NUM_ROWS = 400  # more than any of these jobs comes to
+NUM_ROWS = 4000  # more than any of these jobs comes to before it sees the signal
 LIMIT_S = 60  # a stop takes well under one
 STOPPED = 75
 
@@ -190,7 +190,7 @@ class Disk(StoppedJob):
         self.assertEqual(list(disk.iterdir()), [])
 
     def test_a_disk_that_fills_up_ends_the_run_and_keeps_the_finished_rows(self):
-        disk = self.mount("4m")
+        disk = self.mount("8m")
         self.run_directory = disk / "results.h5.run"
         job = Job(PROGRAM, *flags(disk / "results.h5"), ranks=2)
         job.wait_until(self.some_rows_are_finished)
