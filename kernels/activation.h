@@ -10,6 +10,6 @@ namespace trireme::kernels::cpu {
 ///   gate_up  [num_rows, 2 · size] float32: the gates, then the ups
 ///   y        [num_rows, size] float32
 void silu_and_mul(const float* gate_up, float* y, std::int64_t num_rows, std::int64_t size,
-                  InstructionSet set = detect_instruction_set());
+                  InstructionSet set);
 
 }  // namespace trireme::kernels::cpu

@@ -36,7 +36,7 @@ namespace cpu {
 ///   k, v  [num_tokens, num_kv_heads, head_dim] float32, tokens apart by the stride
 void append_kv(const float* k, const float* v, std::int64_t stride,
                const std::int64_t* slot_mapping, std::int64_t num_tokens, const KvCache& cache,
-               InstructionSet set = detect_instruction_set());
+               InstructionSet set);
 
 /// Causal attention over the paged cache, softmax(q·k · scale)·v in float32; a token sees itself,
 /// all before it, and with window > 0 only the last `window` of them (itself included).
@@ -47,7 +47,7 @@ void append_kv(const float* k, const float* v, std::int64_t stride,
 /// chunks, except by rounding.
 void attention(const float* q, std::int64_t q_stride, std::int64_t num_heads, float scale,
                std::int64_t window, const KvCache& cache, const AttentionBatch& batch, float* out,
-               InstructionSet set = detect_instruction_set());
+               InstructionSet set);
 
 }  // namespace cpu
 }  // namespace trireme::kernels

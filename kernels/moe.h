@@ -12,7 +12,7 @@ namespace trireme::kernels::cpu {
 ///   weights  [num_tokens, top_k] float32; with `normalize` they sum to one
 void route_softmax(const float* logits, std::int64_t num_tokens, std::int64_t num_experts,
                    std::int64_t top_k, bool normalize, std::int32_t* ids, float* weights,
-                   InstructionSet set = detect_instruction_set());
+                   InstructionSet set);
 
 /// Groups the pairs (token, k) by local expert. Pairs whose slot is -1 are left out.
 ///   slots          [num_pairs] local expert slot in [0, num_slots) or -1

@@ -10,26 +10,25 @@ namespace trireme::kernels::cpu {
 ///   x, y    [num_rows, size] float32, rows apart by the strides; y may be x
 ///   weight  [size] float32
 void rms_norm(const float* x, std::int64_t x_stride, const float* weight, float eps, float* y,
-              std::int64_t y_stride, std::int64_t num_rows, std::int64_t size,
-              InstructionSet set = detect_instruction_set());
+              std::int64_t y_stride, std::int64_t num_rows, std::int64_t size, InstructionSet set);
 
 /// rms_norm of each head in place.
 ///   x       [num_rows, num_heads, head_dim] float32, rows apart by the stride
 ///   weight  [head_dim] float32
 void rms_norm_heads(float* x, std::int64_t x_stride, const float* weight, float eps,
                     std::int64_t num_rows, std::int64_t num_heads, std::int64_t head_dim,
-                    InstructionSet set = detect_instruction_set());
+                    InstructionSet set);
 
 /// Σ x² of each row in float32, for a norm whose rows are spread over ranks (OLMoE under TP).
 ///   sums  [num_rows] float32
 void sum_of_squares(const float* x, std::int64_t x_stride, float* sums, std::int64_t num_rows,
-                    std::int64_t size, InstructionSet set = detect_instruction_set());
+                    std::int64_t size, InstructionSet set);
 
 /// rms_norm with the sums given: y = x / sqrt(sums[row] / total_size + eps) · weight.
 void scale_by_norm(const float* x, std::int64_t x_stride, const float* sums,
                    std::int64_t total_size, const float* weight, float eps, float* y,
                    std::int64_t y_stride, std::int64_t num_rows, std::int64_t size,
-                   InstructionSet set = detect_instruction_set());
+                   InstructionSet set);
 
 /// x += y, `size` elements.
 void add(const float* y, float* x, std::int64_t size);

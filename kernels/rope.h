@@ -13,6 +13,6 @@ namespace trireme::kernels::cpu {
 ///   cos_sin    [num_positions, rotary_dim] float32: the cosines of the half, then the sines
 void rope(float* x, std::int64_t x_stride, const std::int32_t* positions, const float* cos_sin,
           std::int64_t num_tokens, std::int64_t num_heads, std::int64_t head_dim,
-          std::int64_t rotary_dim, InstructionSet set = detect_instruction_set());
+          std::int64_t rotary_dim, InstructionSet set);
 
 }  // namespace trireme::kernels::cpu

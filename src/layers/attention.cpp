@@ -53,12 +53,12 @@ void Attention::forward(ForwardContext& context, const ForwardBatch& batch, cons
   const TensorView k = qkv.columns(q_size, q_size + kv_size);
   const TensorView v = qkv.columns(q_size + kv_size, q_size + 2 * kv_size);
   normalize(context, q, k);
-  rotary_.forward(q, heads_.num_heads, batch.positions);
-  rotary_.forward(k, heads_.num_kv_heads, batch.positions);
+  rotary_.forward(context.ops, q, heads_.num_heads, batch.positions);
+  rotary_.forward(context.ops, k, heads_.num_kv_heads, batch.positions);
 
   const GroupBatch& group = batch.groups[static_cast<std::size_t>(options_.group_idx)];
   const kernels::KvCache& cache = batch.caches[static_cast<std::size_t>(options_.cache_idx)];
-  ops::append_kv(k, v, group.slot_mapping, cache);
+  ops::append_kv(context.ops, k, v, group.slot_mapping, cache);
   const kernels::AttentionBatch sequences{.num_seqs = batch.num_seqs(),
                                           .q_begin = batch.q_begin.data(),
                                           .first_position = batch.first_position.data(),
@@ -66,7 +66,7 @@ void Attention::forward(ForwardContext& context, const ForwardBatch& batch, cons
                                           .max_blocks = group.max_blocks};
   const TensorView out = arena.take({x.rows(), q_size}, DType::float32);
   const float scale = 1.0f / std::sqrt(static_cast<float>(options_.head_dim));
-  ops::attention(q, heads_.num_heads, scale, options_.window, cache, sequences, out);
+  ops::attention(context.ops, q, heads_.num_heads, scale, options_.window, cache, sequences, out);
   output_.forward(context, out, y);
 }
 
@@ -76,15 +76,15 @@ void Attention::normalize(ForwardContext& context, const TensorView& q, const Te
     case QkNorm::none:
       return;
     case QkNorm::per_head:
-      ops::rms_norm_heads(q, heads_.num_heads, q_norm_, eps);
-      ops::rms_norm_heads(k, heads_.num_kv_heads, k_norm_, eps);
+      ops::rms_norm_heads(context.ops, q, heads_.num_heads, q_norm_, eps);
+      ops::rms_norm_heads(context.ops, k, heads_.num_kv_heads, k_norm_, eps);
       return;
     case QkNorm::all_heads:
       if (is_split_) {
         normalize_over_ranks(context, q, k);
       } else {
-        ops::rms_norm(q, q_norm_, eps, q);
-        ops::rms_norm(k, k_norm_, eps, k);
+        ops::rms_norm(context.ops, q, q_norm_, eps, q);
+        ops::rms_norm(context.ops, k, k_norm_, eps, k);
       }
   }
 }
@@ -95,13 +95,13 @@ void Attention::normalize_over_ranks(ForwardContext& context, const TensorView& 
   const TensorView sums = context.ops.arena.take({2, q.rows()}, DType::float32);
   const TensorView q_sums(sums.data, DType::float32, {q.rows()});
   const TensorView k_sums(sums.slice(1, 2).data, DType::float32, {q.rows()});
-  ops::sum_of_squares(q, q_sums);
-  ops::sum_of_squares(k, k_sums);
+  ops::sum_of_squares(context.ops, q, q_sums);
+  ops::sum_of_squares(context.ops, k, k_sums);
   context.groups.tp->all_reduce(sums);
-  ops::scale_by_norm(q, q_sums, options_.num_heads * options_.head_dim, q_norm_, eps);
+  ops::scale_by_norm(context.ops, q, q_sums, options_.num_heads * options_.head_dim, q_norm_, eps);
   // A KV head that several ranks hold is in the sum as often, and so in the size.
-  ops::scale_by_norm(k, k_sums, options_.num_kv_heads * options_.head_dim * heads_.kv_replicas,
-                     k_norm_, eps);
+  ops::scale_by_norm(context.ops, k, k_sums,
+                     options_.num_kv_heads * options_.head_dim * heads_.kv_replicas, k_norm_, eps);
 }
 
 }  // namespace trireme::layers

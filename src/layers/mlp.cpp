@@ -30,7 +30,7 @@ void GatedMlp::forward(ForwardContext& context, const TensorView& x, const Tenso
   const TensorView both = arena.take({x.rows(), gate_up_.num_rows()}, DType::float32);
   const TensorView inner = arena.take({x.rows(), gate_up_.num_rows() / 2}, DType::float32);
   gate_up_.forward(context.ops, x, both);
-  ops::silu_and_mul(both, inner);
+  ops::silu_and_mul(context.ops, both, inner);
   down_.forward(context, inner, y);
 }
 

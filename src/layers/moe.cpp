@@ -75,7 +75,7 @@ Moe::Routing Moe::route(ForwardContext& context, const TensorView& x) const {
   const tensor::ArenaScope scope(arena);
   const TensorView logits = arena.take({x.rows(), options_.num_experts}, DType::float32);
   ops::linear(context.ops, x, router_, nullptr, logits);
-  ops::route_softmax(logits, options_.normalize_weights, routing.ids, routing.weights);
+  ops::route_softmax(context.ops, logits, options_.normalize_weights, routing.ids, routing.weights);
   return routing;
 }
 

@@ -14,8 +14,9 @@ class RmsNorm {
       : weight_(declare_vector(loader, name, size)), eps_(static_cast<float>(eps)) {}
 
   /// x, y [rows, size]; y may be x.
-  void forward(const tensor::TensorView& x, const tensor::TensorView& y) const {
-    ops::rms_norm(x, weight_, eps_, y);
+  void forward(ops::Context& context, const tensor::TensorView& x,
+               const tensor::TensorView& y) const {
+    ops::rms_norm(context, x, weight_, eps_, y);
   }
 
  private:

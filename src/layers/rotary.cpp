@@ -100,9 +100,9 @@ Rotary::Rotary(checkpoint::WeightLoader& loader, const RopeConfig& rope, std::in
   }
 }
 
-void Rotary::forward(const TensorView& x, std::int64_t num_heads,
+void Rotary::forward(ops::Context& context, const TensorView& x, std::int64_t num_heads,
                      std::span<const std::int32_t> positions) const {
-  ops::rope(x, num_heads, positions, cos_sin_);
+  ops::rope(context, x, num_heads, positions, cos_sin_);
 }
 
 }  // namespace trireme::layers

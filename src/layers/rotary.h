@@ -6,6 +6,7 @@
 #include "checkpoint/model_config.h"
 #include "checkpoint/weight_loader.h"
 #include "layers/forward_batch.h"
+#include "ops/context.h"
 
 namespace trireme::layers {
 
@@ -27,7 +28,7 @@ class Rotary {
          std::int64_t rotary_dim, std::int64_t num_positions);
 
   /// Rotates in place: x [tokens, num_heads · head_dim], rows may be apart.
-  void forward(const TensorView& x, std::int64_t num_heads,
+  void forward(ops::Context& context, const TensorView& x, std::int64_t num_heads,
                std::span<const std::int32_t> positions) const;
 
  private:

@@ -91,10 +91,10 @@ void DecoderLayer::forward(layers::ForwardContext& context, const layers::Forwar
   const TensorView x = context.ops.arena.take(hidden_states.shape, DType::float32);
   const TensorView y = context.ops.arena.take(hidden_states.shape, DType::float32);
   if (has_tokens) {
-    attention_norm_.forward(hidden_states, x);
+    attention_norm_.forward(context.ops, hidden_states, x);
     attention_.forward(context, batch, x, y);
     ops::add(y, hidden_states);
-    mlp_norm_.forward(hidden_states, x);
+    mlp_norm_.forward(context.ops, hidden_states, x);
   }
   // A rank without tokens still owns experts that others need.
   if (moe_) {
@@ -175,7 +175,7 @@ TensorView Decoder::logits(layers::ForwardContext& context, const layers::Forwar
   const TensorView rows = arena.take({num_rows, hidden_size_}, DType::float32);
   // Taking rows is what an embedding does: the hidden states are the table, their indices the ids.
   ops::embedding(batch.logit_rows, hidden_states, 0, rows);
-  norm_->forward(rows, rows);
+  norm_->forward(context.ops, rows, rows);
   head_->forward(context.ops, rows, result);
   return result;
 }

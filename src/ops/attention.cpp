@@ -7,8 +7,8 @@
 
 namespace trireme::ops {
 
-void append_kv(const TensorView& k, const TensorView& v, std::span<const std::int64_t> slot_mapping,
-               const kernels::KvCache& cache) {
+void append_kv(Context& context, const TensorView& k, const TensorView& v,
+               std::span<const std::int64_t> slot_mapping, const kernels::KvCache& cache) {
   check_rows("k", k);
   check_rows("v", v);
   check_shape("k", k, {k.rows(), cache.num_kv_heads * cache.head_dim});
@@ -21,12 +21,12 @@ void append_kv(const TensorView& k, const TensorView& v, std::span<const std::in
                                   [&](std::int64_t slot) { return slot >= 0 && slot < num_slots; });
   TRIREME_CHECK(inside, "a KV slot is outside of the cache of ", num_slots, " slots");
   kernels::cpu::append_kv(k.as<float>(), v.as<float>(), k.row_stride, slot_mapping.data(), k.rows(),
-                          cache);
+                          cache, context.instruction_set);
 }
 
-void attention(const TensorView& q, std::int64_t num_heads, float scale, std::int64_t window,
-               const kernels::KvCache& cache, const kernels::AttentionBatch& batch,
-               const TensorView& out) {
+void attention(Context& context, const TensorView& q, std::int64_t num_heads, float scale,
+               std::int64_t window, const kernels::KvCache& cache,
+               const kernels::AttentionBatch& batch, const TensorView& out) {
   check_rows("q", q);
   check_rows("out", out);
   check_contiguous("out", out);
@@ -47,7 +47,7 @@ void attention(const TensorView& q, std::int64_t num_heads, float scale, std::in
       batch.num_seqs == 0 || (batch.q_begin[0] >= 0 && batch.q_begin[batch.num_seqs] <= q.rows()),
       "rows=", q.rows());
   kernels::cpu::attention(q.as<float>(), q.row_stride, num_heads, scale, window, cache, batch,
-                          out.as<float>());
+                          out.as<float>(), context.instruction_set);
 }
 
 }  // namespace trireme::ops

@@ -11,8 +11,8 @@ namespace trireme::ops {
 
 namespace cpu = kernels::cpu;
 
-void route_softmax(const TensorView& logits, bool normalize, const TensorView& ids,
-                   const TensorView& weights) {
+void route_softmax(Context& context, const TensorView& logits, bool normalize,
+                   const TensorView& ids, const TensorView& weights) {
   check_rows("logits", logits);
   check_contiguous("logits", logits);
   check_rows("weights", weights);
@@ -23,7 +23,7 @@ void route_softmax(const TensorView& logits, bool normalize, const TensorView& i
   TRIREME_CHECK(weights.rows() == logits.rows() && top_k >= 1 && top_k <= logits.shape[1],
                 "weights=", weights.shape.text(), " logits=", logits.shape.text());
   cpu::route_softmax(logits.as<float>(), logits.rows(), logits.shape[1], top_k, normalize,
-                     ids.as<std::int32_t>(), weights.as<float>());
+                     ids.as<std::int32_t>(), weights.as<float>(), context.instruction_set);
 }
 
 namespace {
@@ -108,7 +108,7 @@ ExpertOutputs experts(Context& context, const TensorView& x, std::span<const std
   const TensorView both = arena.take({num_placed, gate_up.shape[1]}, DType::float32);
   const TensorView inner = arena.take({num_placed, down.shape[2]}, DType::float32);
   linear_by_expert(context, sorted, sorted.x, gate_up, both);
-  silu_and_mul(both, inner);
+  silu_and_mul(context, both, inner);
   linear_by_expert(context, sorted, inner, down, outputs.pairs);
   return outputs;
 }

@@ -7,40 +7,43 @@ namespace trireme::ops {
 
 namespace cpu = kernels::cpu;
 
-void rms_norm(const TensorView& x, const TensorView& weight, float eps, const TensorView& y) {
+void rms_norm(Context& context, const TensorView& x, const TensorView& weight, float eps,
+              const TensorView& y) {
   check_rows("x", x);
   check_rows("y", y);
   check_shape("y", y, x.shape);
   check_vector("weight", weight, x.shape[1]);
   cpu::rms_norm(x.as<float>(), x.row_stride, weight.as<float>(), eps, y.as<float>(), y.row_stride,
-                x.rows(), x.shape[1]);
+                x.rows(), x.shape[1], context.instruction_set);
 }
 
-void rms_norm_heads(const TensorView& x, std::int64_t num_heads, const TensorView& weight,
-                    float eps) {
+void rms_norm_heads(Context& context, const TensorView& x, std::int64_t num_heads,
+                    const TensorView& weight, float eps) {
   check_rows("x", x);
   TRIREME_CHECK(num_heads > 0 && x.shape[1] % num_heads == 0, "x is ", x.shape.text(),
                 "; expected a multiple of ", num_heads, " heads");
   const std::int64_t head_dim = x.shape[1] / num_heads;
   check_vector("weight", weight, head_dim);
   cpu::rms_norm_heads(x.as<float>(), x.row_stride, weight.as<float>(), eps, x.rows(), num_heads,
-                      head_dim);
+                      head_dim, context.instruction_set);
 }
 
-void sum_of_squares(const TensorView& x, const TensorView& sums) {
+void sum_of_squares(Context& context, const TensorView& x, const TensorView& sums) {
   check_rows("x", x);
   check_vector("sums", sums, x.rows());
-  cpu::sum_of_squares(x.as<float>(), x.row_stride, sums.as<float>(), x.rows(), x.shape[1]);
+  cpu::sum_of_squares(x.as<float>(), x.row_stride, sums.as<float>(), x.rows(), x.shape[1],
+                      context.instruction_set);
 }
 
-void scale_by_norm(const TensorView& x, const TensorView& sums, std::int64_t total_size,
-                   const TensorView& weight, float eps) {
+void scale_by_norm(Context& context, const TensorView& x, const TensorView& sums,
+                   std::int64_t total_size, const TensorView& weight, float eps) {
   check_rows("x", x);
   check_vector("sums", sums, x.rows());
   check_vector("weight", weight, x.shape[1]);
   TRIREME_CHECK(total_size >= x.shape[1], "total_size=", total_size, " x=", x.shape.text());
   cpu::scale_by_norm(x.as<float>(), x.row_stride, sums.as<float>(), total_size, weight.as<float>(),
-                     eps, x.as<float>(), x.row_stride, x.rows(), x.shape[1]);
+                     eps, x.as<float>(), x.row_stride, x.rows(), x.shape[1],
+                     context.instruction_set);
 }
 
 void add(const TensorView& y, const TensorView& x) {

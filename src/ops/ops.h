@@ -6,59 +6,63 @@
 #include "ops/context.h"
 #include "tensor/tensor.h"
 
-/// Operators: check shapes and dtypes, then choose the kernel of the backend. The only dispatch in the
-/// program. Activations are float32 on the CPU; weights any floating type, as stored. Norm weights and
-/// biases are float32.
+/// Operators: check shapes and dtypes, then choose the kernel of the backend. The only dispatch in
+/// the program. Activations are float32 on the CPU; weights any floating type, as stored. Norm
+/// weights and biases are float32.
 namespace trireme::ops {
 
 using tensor::TensorView;
 
-/// y [M, N] = x [M, K] · weight [N, K]ᵀ + bias [N] (bias null: none). y and x may have strided rows.
+/// y [M, N] = x [M, K] · weight [N, K]ᵀ + bias [N] (bias null: none). y and x may have strided
+/// rows.
 void linear(Context& context, const TensorView& x, const TensorView& weight, const TensorView* bias,
             const TensorView& y);
 
 /// y = rms_norm(x) · weight over the last extent. x, y [rows, size]; y may be x.
-void rms_norm(const TensorView& x, const TensorView& weight, float eps, const TensorView& y);
+void rms_norm(Context& context, const TensorView& x, const TensorView& weight, float eps,
+              const TensorView& y);
 /// The same for each head: x [tokens, num_heads · head_dim] strided, in place; weight [head_dim].
-void rms_norm_heads(const TensorView& x, std::int64_t num_heads, const TensorView& weight, float eps);
+void rms_norm_heads(Context& context, const TensorView& x, std::int64_t num_heads,
+                    const TensorView& weight, float eps);
 /// Σ x² of each row: sums [rows].
-void sum_of_squares(const TensorView& x, const TensorView& sums);
+void sum_of_squares(Context& context, const TensorView& x, const TensorView& sums);
 /// In place: x / sqrt(sums / total_size + eps) · weight.
-void scale_by_norm(const TensorView& x, const TensorView& sums, std::int64_t total_size,
-                   const TensorView& weight, float eps);
+void scale_by_norm(Context& context, const TensorView& x, const TensorView& sums,
+                   std::int64_t total_size, const TensorView& weight, float eps);
 /// x += y.
 void add(const TensorView& y, const TensorView& x);
 
 /// In place on x [tokens, num_heads · head_dim] (strided); cos_sin [positions, rotary_dim].
-void rope(const TensorView& x, std::int64_t num_heads, std::span<const std::int32_t> positions,
-          const TensorView& cos_sin);
+void rope(Context& context, const TensorView& x, std::int64_t num_heads,
+          std::span<const std::int32_t> positions, const TensorView& cos_sin);
 
 /// k, v [tokens, num_kv_heads · head_dim], same row stride.
-void append_kv(const TensorView& k, const TensorView& v, std::span<const std::int64_t> slot_mapping,
-               const kernels::KvCache& cache);
+void append_kv(Context& context, const TensorView& k, const TensorView& v,
+               std::span<const std::int64_t> slot_mapping, const kernels::KvCache& cache);
 /// q [tokens, num_heads · head_dim] (strided), out the same, contiguous; window 0 = full.
-void attention(const TensorView& q, std::int64_t num_heads, float scale, std::int64_t window,
-               const kernels::KvCache& cache, const kernels::AttentionBatch& batch,
-               const TensorView& out);
+void attention(Context& context, const TensorView& q, std::int64_t num_heads, float scale,
+               std::int64_t window, const kernels::KvCache& cache,
+               const kernels::AttentionBatch& batch, const TensorView& out);
 
 /// y [rows, size] = silu(gate) · up of gate_up [rows, 2 · size].
-void silu_and_mul(const TensorView& gate_up, const TensorView& y);
+void silu_and_mul(Context& context, const TensorView& gate_up, const TensorView& y);
 
-/// y [tokens, size] from table [rows, size] that holds ids vocab_begin, vocab_begin + 1, ...; zeros for
-/// ids outside.
+/// y [tokens, size] from table [rows, size] that holds ids vocab_begin, vocab_begin + 1, ...; zeros
+/// for ids outside.
 void embedding(std::span<const std::int32_t> ids, const TensorView& table, std::int64_t vocab_begin,
                const TensorView& y);
 
 /// logits [tokens, num_experts] -> ids [tokens, top_k] int32, weights [tokens, top_k] float32.
-void route_softmax(const TensorView& logits, bool normalize, const TensorView& ids,
-                   const TensorView& weights);
+void route_softmax(Context& context, const TensorView& logits, bool normalize,
+                   const TensorView& ids, const TensorView& weights);
 
 /// The experts' SwiGLU networks over pairs (row, slot); pairs of slot -1 are left out.
 ///   x         [rows, hidden] float32
 ///   row_of    [num_pairs] the row of x that a pair reads
 ///   slots     [num_pairs] local expert slot or -1
 ///   gate_up   [num_slots, 2 · intermediate, hidden], down [num_slots, hidden, intermediate]
-///   returns   [pairs placed, hidden] float32 in the arena, and place_of_pair [num_pairs] int32 (-1 =
+///   returns   [pairs placed, hidden] float32 in the arena, and place_of_pair [num_pairs] int32 (-1
+///   =
 ///             left out)
 struct ExpertOutputs {
   TensorView pairs;

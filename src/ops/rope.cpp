@@ -7,8 +7,8 @@
 
 namespace trireme::ops {
 
-void rope(const TensorView& x, std::int64_t num_heads, std::span<const std::int32_t> positions,
-          const TensorView& cos_sin) {
+void rope(Context& context, const TensorView& x, std::int64_t num_heads,
+          std::span<const std::int32_t> positions, const TensorView& cos_sin) {
   check_rows("x", x);
   check_rows("cos_sin", cos_sin);
   check_contiguous("cos_sin", cos_sin);
@@ -24,7 +24,7 @@ void rope(const TensorView& x, std::int64_t num_heads, std::span<const std::int3
   });
   TRIREME_CHECK(inside, "a position is outside of the table of ", cos_sin.rows(), " positions");
   kernels::cpu::rope(x.as<float>(), x.row_stride, positions.data(), cos_sin.as<float>(), x.rows(),
-                     num_heads, head_dim, rotary_dim);
+                     num_heads, head_dim, rotary_dim, context.instruction_set);
 }
 
 }  // namespace trireme::ops

@@ -49,7 +49,7 @@ TEST(RouteSoftmax, BreaksTiesByLowestId) {
   std::vector<std::int32_t> ids(5);
   std::vector<float> weights(5);
 
-  route_softmax(logits.data(), 1, 6, 5, true, ids.data(), weights.data());
+  route_softmax(logits.data(), 1, 6, 5, true, ids.data(), weights.data(), InstructionSet::generic);
 
   EXPECT_EQ(ids, (std::vector<std::int32_t>{1, 2, 4, 3, 5}));
 }

@@ -47,14 +47,15 @@ TEST(Linear, RefusesShapesAndTypesThatDoNotFit) {
 }
 
 TEST(Rope, RefusesPositionsOutsideOfTheTable) {
+  Context context(InstructionSet::generic, false);
   const Tensor x = filled({2, 16}, 1), table = filled({4, 8}, 1);
   const std::vector<std::int32_t> good = {0, 3}, high = {0, 4}, low = {-1, 0}, few = {0};
 
-  EXPECT_NO_THROW(rope(x, 2, good, table));
-  EXPECT_THROW(rope(x, 2, high, table), Error);
-  EXPECT_THROW(rope(x, 2, low, table), Error);
-  EXPECT_THROW(rope(x, 2, few, table), Error);
-  EXPECT_THROW(rope(x, 3, good, table), Error);
+  EXPECT_NO_THROW(rope(context, x, 2, good, table));
+  EXPECT_THROW(rope(context, x, 2, high, table), Error);
+  EXPECT_THROW(rope(context, x, 2, low, table), Error);
+  EXPECT_THROW(rope(context, x, 2, few, table), Error);
+  EXPECT_THROW(rope(context, x, 3, good, table), Error);
 }
 
 struct Cache {
@@ -63,28 +64,30 @@ struct Cache {
 };
 
 TEST(AppendKv, RefusesSlotsOutsideOfTheCache) {
+  Context context(InstructionSet::generic, false);
   const Cache cache;
   const Tensor k = filled({1, 8}, 1), v = filled({1, 8}, 2);
   const std::vector<std::int64_t> good = {7}, high = {8}, low = {-1};
 
-  append_kv(k, v, good, cache.view);
+  append_kv(context, k, v, good, cache.view);
 
   EXPECT_EQ(cache.k.view().as<float>()[7 * 8], 1.0f);
   EXPECT_EQ(cache.v.view().as<float>()[7 * 8], 2.0f);
-  EXPECT_THROW(append_kv(k, v, high, cache.view), Error);
-  EXPECT_THROW(append_kv(k, v, low, cache.view), Error);
+  EXPECT_THROW(append_kv(context, k, v, high, cache.view), Error);
+  EXPECT_THROW(append_kv(context, k, v, low, cache.view), Error);
 }
 
 TEST(Attention, RefusesSequencesLongerThanTheirBlocks) {
+  Context context(InstructionSet::generic, false);
   const Cache cache;
   const Tensor q = filled({1, 8}, 1), out = filled({1, 8}, 0);
   const std::vector<std::int32_t> q_begin = {0, 1}, table = {0, 1}, last = {7}, behind = {8};
   const kernels::AttentionBatch good{1, q_begin.data(), last.data(), table.data(), 2};
   const kernels::AttentionBatch bad{1, q_begin.data(), behind.data(), table.data(), 2};
 
-  EXPECT_NO_THROW(attention(q, 1, 1.0f, 0, cache.view, good, out));
-  EXPECT_THROW(attention(q, 1, 1.0f, 0, cache.view, bad, out), Error);
-  EXPECT_THROW(attention(q, 2, 1.0f, 0, cache.view, good, out), Error);
+  EXPECT_NO_THROW(attention(context, q, 1, 1.0f, 0, cache.view, good, out));
+  EXPECT_THROW(attention(context, q, 1, 1.0f, 0, cache.view, bad, out), Error);
+  EXPECT_THROW(attention(context, q, 2, 1.0f, 0, cache.view, good, out), Error);
 }
 
 TEST(Combine, RefusesPlacesThatAreNotThere) {
@@ -103,11 +106,11 @@ TEST(Operators, AcceptZeroRows) {
   const Tensor norm = filled({8}, 1), table = filled({3, 8}, 1), sums = filled({0}, 0);
 
   EXPECT_NO_THROW(linear(context, none, weight, nullptr, y));
-  EXPECT_NO_THROW(rms_norm(none, norm, 1e-5f, none));
-  EXPECT_NO_THROW(sum_of_squares(none, sums));
+  EXPECT_NO_THROW(rms_norm(context, none, norm, 1e-5f, none));
+  EXPECT_NO_THROW(sum_of_squares(context, none, sums));
   EXPECT_NO_THROW(add(none, none));
-  EXPECT_NO_THROW(rope(none, 1, {}, table));
-  EXPECT_NO_THROW(silu_and_mul(none, y));
+  EXPECT_NO_THROW(rope(context, none, 1, {}, table));
+  EXPECT_NO_THROW(silu_and_mul(context, none, y));
   EXPECT_NO_THROW(embedding({}, table, 0, none));
 }
 
