@@ -27,4 +27,35 @@ struct ExpertLoads {
   std::int64_t num_windows() const { return static_cast<std::int64_t>(window_seconds.size()); }
 };
 
+/// What a file of loads may hold at most.
+inline constexpr std::int64_t kMaxLoadLayers = 4096;
+inline constexpr std::int64_t kMaxLoadExperts = 32767;  ///< choices are int16
+inline constexpr std::int64_t kMaxLoadCounts = std::int64_t{1} << 27;
+inline constexpr std::int64_t kMaxLoadChoices = std::int64_t{1} << 29;
+inline constexpr std::int64_t kMaxLoadDomains = 1024;
+/// The sum of all counts: up to here doubles are exact.
+inline constexpr std::int64_t kMaxLoadSum = std::int64_t{1} << 53;
+
+/// The domain that holds what has none of the others.
+inline constexpr const char* kOtherDomain = "(other)";
+
+/// Reads and checks a whole file. Throws Error(missing), or Error(input) naming file, object and
+/// value for everything that breaks the schema; links and data in other files are refused.
+ExpertLoads read_expert_loads(const std::string& path);
+
+/// Writes PATH.tmp, then renames it to PATH: what was there is replaced, and the file is there
+/// whole or not at all. The loads must keep the schema. Throws Error(output), Error(io).
+void write_expert_loads(const ExpertLoads& loads, const std::string& path);
+
+/// Loads of the same model as one: the windows one after the other, domains and single tokens
+/// united. `names` says what messages call each. Loads of another model hash, other layers or
+/// another number of experts are refused with Error(input), by their name.
+ExpertLoads merge_loads(std::span<const ExpertLoads> loads, std::span<const std::string> names);
+
+/// The counts of all windows together, [layers, experts].
+std::vector<std::int64_t> total_counts(const ExpertLoads& loads);
+
+/// SHA-256 over everything that a placement is planned from.
+std::string content_hash(const ExpertLoads& loads);
+
 }  // namespace trireme::io
