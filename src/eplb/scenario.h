@@ -34,7 +34,7 @@ Scenarios denoise(const Scenarios& scenarios);
 
 struct ScenarioOptions {
   std::uint64_t seed = 0;
-  std::int64_t num_steps = 100'000;  ///< of annealing
+  std::int64_t num_steps = 300'000;  ///< of annealing
   /// A placement to start from, [slots]; empty: start afresh.
   std::span<const std::int32_t> previous = {};
   std::int64_t max_moved = 0;  ///< slots that may differ from `previous`

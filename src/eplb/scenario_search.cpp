@@ -45,9 +45,9 @@ class Search {
   }
 
  private:
-  static constexpr double kFirstTemperature = 2e-4;  // of the cost
-  static constexpr double kHalvings = 10;
-  static constexpr std::int32_t kRetargetsOfEight = 2;
+  static constexpr double kFirstTemperature = 5e-4;  // of the cost
+  static constexpr double kHalvings = 8;
+  static constexpr std::int32_t kRetargetsOfEight = 1;
 
   std::int32_t propose_slot() {
     if (random_.below(2) == 0) return random_.below(shape_.num_slots());

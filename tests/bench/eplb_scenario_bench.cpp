@@ -1,12 +1,15 @@
 // Placements for several conditions at once.
 // usage: eplb_scenario_bench mixtures [SEEDS [CASE]]
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
 #include <vector>
 
+#include "eplb/deepseek.h"
+#include "eplb/fixed_point.h"
 #include "eplb/scenario.h"
 #include "eplb_loads.h"
 
@@ -15,6 +18,7 @@ namespace {
 using trireme::bench::DomainMixture;
 using trireme::bench::Popularity;
 using trireme::eplb::Shape;
+namespace eplb = trireme::eplb;
 
 double seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -25,16 +29,59 @@ struct MixtureCase {
   Popularity base;
   std::int64_t num_layers, num_experts, num_ranks, num_slots;
   bool iid;
+  double goal;  ///< test balance, mean of the seeds
 };
 
 const MixtureCase kMixtures[] = {
-    {"mix logn .5  58x256 32x9", {Popularity::Family::lognormal, 0.5}, 58, 256, 32, 288, false},
-    {"mix zipf .8  58x256 32x9", {Popularity::Family::zipf, 0.8}, 58, 256, 32, 288, false},
-    {"mix logn .5  58x256 72x5", {Popularity::Family::lognormal, 0.5}, 58, 256, 72, 360, false},
-    {"mix logn .5  58x256 72x4", {Popularity::Family::lognormal, 0.5}, 58, 256, 72, 288, false},
-    {"mix logn .5  48x128 16x9", {Popularity::Family::lognormal, 0.5}, 48, 128, 16, 144, false},
-    {"mix logn .5  48x128 8x18", {Popularity::Family::lognormal, 0.5}, 48, 128, 8, 144, false},
-    {"iid logn .5  58x256 32x9", {Popularity::Family::lognormal, 0.5}, 58, 256, 32, 288, true},
+    {"mix logn .5  58x256 32x9",
+     {Popularity::Family::lognormal, 0.5},
+     58,
+     256,
+     32,
+     288,
+     false,
+     1.053},
+    {"mix zipf .8  58x256 32x9", {Popularity::Family::zipf, 0.8}, 58, 256, 32, 288, false, 1.072},
+    {"mix logn .5  58x256 72x5",
+     {Popularity::Family::lognormal, 0.5},
+     58,
+     256,
+     72,
+     360,
+     false,
+     1.096},
+    {"mix logn .5  58x256 72x4",
+     {Popularity::Family::lognormal, 0.5},
+     58,
+     256,
+     72,
+     288,
+     false,
+     1.156},
+    {"mix logn .5  48x128 16x9",
+     {Popularity::Family::lognormal, 0.5},
+     48,
+     128,
+     16,
+     144,
+     false,
+     1.045},
+    {"mix logn .5  48x128 8x18",
+     {Popularity::Family::lognormal, 0.5},
+     48,
+     128,
+     8,
+     144,
+     false,
+     1.024},
+    {"iid logn .5  58x256 32x9",
+     {Popularity::Family::lognormal, 0.5},
+     58,
+     256,
+     32,
+     288,
+     true,
+     1.076},
 };
 
 std::vector<std::int64_t> layer_rows(const std::vector<std::int64_t>& windows,
@@ -48,45 +95,108 @@ std::vector<std::int64_t> layer_rows(const std::vector<std::int64_t>& windows,
   return rows;
 }
 
-void mixture(const MixtureCase& test, std::int64_t seeds) {
-  const Shape shape =
-      trireme::eplb::make_shape(test.num_experts, test.num_slots, test.num_ranks, 1);
-  double sum = 0, worst = 0, train_sum = 0, time = 0;
-  for (std::int64_t seed = 0; seed < seeds; ++seed) {
-    DomainMixture mix{
-        .base = test.base, .num_layers = test.num_layers, .num_experts = test.num_experts};
-    if (test.iid) {
-      mix.num_domains = 1;
-      mix.spread = 0;
-      mix.sampling.concentration = 100;
-    }
-    const auto loads = trireme::bench::domain_windows(mix, seed);
-    for (std::int64_t layer = 0; layer < test.num_layers; ++layer) {
-      const auto train = layer_rows(loads.train, test.num_layers, test.num_experts, layer);
-      const auto held_out = layer_rows(loads.test, test.num_layers, test.num_experts, layer);
-      const double start = seconds();
-      const auto scenarios = denoise(trireme::eplb::make_scenarios(train, test.num_experts));
-      const auto placed =
-          plan_scenarios(scenarios, shape, {.seed = static_cast<std::uint64_t>(layer)});
-      time += seconds() - start;
-      const double balance = trireme::eplb::scenario_balance(held_out, test.num_experts, placed, shape.num_ranks);
-      sum += balance;
-      worst = std::max(worst, balance);
-      train_sum += trireme::eplb::scenario_balance(train, test.num_experts, placed, shape.num_ranks);
-    }
+/// [experts] of all windows.
+std::vector<std::int64_t> sum_rows(const std::vector<std::int64_t>& rows,
+                                   std::int64_t num_experts) {
+  std::vector<std::int64_t> sums(num_experts, 0);
+  for (std::size_t index = 0; index < rows.size(); ++index)
+    sums[index % num_experts] += rows[index];
+  return sums;
+}
+
+/// Means over the layers of one seed, and the worst layer.
+struct Figures {
+  double train = 0, test = 0, worst = 0, seconds = 0;
+};
+
+struct Compared {
+  Figures ours, deepseek;
+};
+
+/// Each window's shares vary by 5 % per expert beyond its mixture, by 10 % where nothing is mixed.
+DomainMixture mixture_of(const MixtureCase& test) {
+  DomainMixture mixture{
+      .base = test.base, .num_layers = test.num_layers, .num_experts = test.num_experts};
+  mixture.sampling.concentration = 400;
+  if (test.iid) {
+    mixture.num_domains = 1;
+    mixture.spread = 0;
+    mixture.sampling.concentration = 100;
   }
-  const double runs = static_cast<double>(seeds * test.num_layers);
-  std::printf("%s  train %.4f  test %.4f  worst layer %.4f  %.2f s\n", test.name, train_sum / runs,
-              sum / runs, worst, time / static_cast<double>(seeds));
+  return mixture;
+}
+
+Compared compare_seed(const MixtureCase& test, std::uint64_t seed) {
+  const Shape shape = eplb::make_shape(test.num_experts, test.num_slots, test.num_ranks, 1);
+  const auto loads = trireme::bench::domain_windows(mixture_of(test), seed);
+  Compared compared;
+  for (std::int64_t layer = 0; layer < test.num_layers; ++layer) {
+    const auto train = layer_rows(loads.train, test.num_layers, test.num_experts, layer);
+    const auto held_out = layer_rows(loads.test, test.num_layers, test.num_experts, layer);
+    const auto add = [&](Figures& figures, const std::vector<std::int32_t>& placed, double start) {
+      const double share = 1 / static_cast<double>(test.num_layers);
+      figures.seconds += seconds() - start;
+      const auto balance = [&](const std::vector<std::int64_t>& rows) {
+        return eplb::scenario_balance(rows, test.num_experts, placed, shape.num_ranks);
+      };
+      figures.train += balance(train) * share;
+      figures.test += balance(held_out) * share;
+      figures.worst = std::max(figures.worst, balance(held_out));
+    };
+    double start = seconds();
+    const auto scenarios = denoise(eplb::make_scenarios(train, test.num_experts));
+    add(compared.ours, plan_scenarios(scenarios, shape, {.seed = seed}), start);
+    start = seconds();
+    const auto sums = eplb::to_fixed_point(sum_rows(train, test.num_experts));
+    add(compared.deepseek, eplb::deepseek_placement(sums, shape, 1), start);
+  }
+  return compared;
+}
+
+void mixture(const MixtureCase& test, std::int64_t seeds) {
+  Compared mean;
+  double least_margin = 1e9;
+  const auto add = [&](Figures& sum, const Figures& one) {
+    const double share = 1 / static_cast<double>(seeds);
+    sum.train += one.train * share;
+    sum.test += one.test * share;
+    sum.worst = std::max(sum.worst, one.worst);
+    sum.seconds += one.seconds * share;
+  };
+  for (std::int64_t seed = 0; seed < seeds; ++seed) {
+    const auto one = compare_seed(test, static_cast<std::uint64_t>(seed));
+    least_margin = std::min(least_margin, one.deepseek.test - one.ours.test);
+    add(mean.ours, one.ours);
+    add(mean.deepseek, one.deepseek);
+  }
+  const auto print = [](const Figures& figures) {
+    std::printf(" | %.4f %.4f %.4f %6.3f", figures.train, figures.test, figures.worst,
+                figures.seconds);
+  };
+  std::printf("%s", test.name);
+  print(mean.deepseek);
+  print(mean.ours);
+  std::printf(" | %.4f | %+.4f\n", test.goal, least_margin);
+  std::fflush(stdout);
+}
+
+void mixtures(std::int64_t seeds, int only) {
+  std::printf(
+      "balance: mean over windows of the highest rank's load / mean, even replicas\n"
+      "%-26s | DeepSeek on the sum: train, test, worst layer, s | trireme | goal | "
+      "least margin to DeepSeek\n",
+      "case");
+  for (int index = 0; index < static_cast<int>(std::size(kMixtures)); ++index) {
+    if (only < 0 || only == index) mixture(kMixtures[index], seeds);
+  }
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  const std::string what = argc > 1 ? argv[1] : "all";
   const std::int64_t seeds = argc > 2 ? std::atoll(argv[2]) : 10;
   const int only = argc > 3 ? std::atoi(argv[3]) : -1;
-  for (int index = 0; index < static_cast<int>(std::size(kMixtures)); ++index) {
-    if (only < 0 || only == index) mixture(kMixtures[index], seeds);
-  }
+  if (what == "all" || what == "mixtures") mixtures(seeds, only);
   return 0;
 }
