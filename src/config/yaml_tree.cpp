@@ -70,7 +70,8 @@ void check_characters(std::string_view text, const std::string& name) {
 /// an exception thrown from an event ends its recursion.
 class TreeBuilder : public YAML::EventHandler {
  public:
-  explicit TreeBuilder(const std::string& name) : name_(name) {}
+  TreeBuilder(const std::string& name, std::size_t max_values)
+      : name_(name), max_values_(max_values) {}
 
   void OnDocumentStart(const YAML::Mark& mark) override {
     if (++num_documents_ > 1) refuse(name_, mark.line + 1, "a second document, expected one");
@@ -118,8 +119,8 @@ class TreeBuilder : public YAML::EventHandler {
     if (tag != "?" && tag != "!" && !tag.empty()) {
       refuse(name_, mark.line + 1, "a tag (!), expected plain values");
     }
-    if (++num_values_ > kMaxYamlValues) {
-      refuse(name_, mark.line + 1, cat("more than ", kMaxYamlValues, " values"));
+    if (++num_values_ > max_values_) {
+      refuse(name_, mark.line + 1, cat("more than ", max_values_, " values"));
     }
     YamlNode node;
     node.line = mark.line + 1;
@@ -159,6 +160,7 @@ class TreeBuilder : public YAML::EventHandler {
   }
 
   const std::string& name_;
+  std::size_t max_values_;
   int num_documents_ = 0;
   std::size_t num_values_ = 0;
   std::vector<Open> open_;
@@ -167,13 +169,13 @@ class TreeBuilder : public YAML::EventHandler {
 
 }  // namespace
 
-YamlNode parse_yaml(std::string_view text, const std::string& name) {
-  if (text.size() > kMaxYamlBytes) {
+YamlNode parse_yaml(std::string_view text, const std::string& name, const YamlLimits& limits) {
+  if (text.size() > limits.max_bytes) {
     fail(ErrorKind::config,
-         cat(name, ": ", text.size(), " bytes, expected at most ", kMaxYamlBytes));
+         cat(name, ": ", text.size(), " bytes, expected at most ", limits.max_bytes));
   }
   check_characters(text, name);
-  TreeBuilder builder(name);
+  TreeBuilder builder(name, limits.max_values);
   try {
     // The parser takes a line break before the end of the text for a closing quote; not a comment.
     std::istringstream stream(cat(text, "\n#"));

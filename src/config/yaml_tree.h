@@ -30,10 +30,14 @@ struct YamlNode {
 inline constexpr std::size_t kMaxYamlBytes = std::size_t{1} << 20;
 inline constexpr int kMaxYamlDepth = 64;
 inline constexpr std::size_t kMaxYamlValues = 100000;
+struct YamlLimits {
+  std::size_t max_bytes = kMaxYamlBytes;
+  std::size_t max_values = kMaxYamlValues;
+};
 
 /// Reads one YAML document of any kind. Throws Error(config) that begins with `name` and says in
 /// which line the text breaks the limits or is not YAML: over the sizes above, bytes that are no
 /// UTF-8 text, tabs as indentation, anchors, aliases and tags, a second document. (Rule 19.)
-YamlNode parse_yaml(std::string_view text, const std::string& name);
+YamlNode parse_yaml(std::string_view text, const std::string& name, const YamlLimits& limits = {});
 
 }  // namespace trireme::config
