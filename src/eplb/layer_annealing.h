@@ -10,9 +10,9 @@ namespace trireme::eplb {
 /// How one round of annealing goes.
 struct AnnealingRound {
   std::int64_t target = 0;  ///< what ranks shall have at most
-  std::int64_t steps = 100'000;
+  std::int64_t steps = 50'000;
   std::int32_t start_bits = 7;  ///< first temperature: kMeanLoad² / 2^start_bits
-  std::int32_t octaves = 17;    ///< how often the temperature halves
+  std::int32_t octaves = 15;    ///< how often the temperature halves
 };
 
 /// Exchanges slots and gives slots to other experts at random, accepting by Metropolis' rule for

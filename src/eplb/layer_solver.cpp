@@ -17,17 +17,19 @@ std::int64_t mean_units(double balance) {
 }
 
 /// Few slots a rank leave steep walls between placements: they need a hotter start.
-std::int32_t start_bits(const Shape& shape) {
-  return shape.slots_per_rank <= 2 ? 1 : shape.slots_per_rank <= 4 ? 5 : 7;
+AnnealingRound first_round(const Shape& shape, const LayerSearch& search, std::int64_t target) {
+  AnnealingRound round{.target = target, .steps = search.round_steps};
+  if (shape.slots_per_rank <= 2) {
+    round.start_bits = 1;
+    round.octaves = 21;
+  }
+  return round;
 }
 
 /// Anneals towards targets between what is known to be possible and the lower bound.
 void anneal_layer(LayerState& best, std::int64_t bound, std::int64_t enough,
                   const LayerSearch& search, Random& random) {
-  AnnealingRound round{.target = enough,
-                       .steps = search.round_steps,
-                       .start_bits = start_bits(best.shape()),
-                       .octaves = 17};
+  AnnealingRound round = first_round(best.shape(), search, enough);
   std::int64_t low = bound;
   for (std::int32_t number = 0; number < search.rounds && best.max_load() > enough; ++number) {
     LayerState state = best;

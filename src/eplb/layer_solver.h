@@ -13,8 +13,8 @@ namespace trireme::eplb {
 /// How good a placement the search is content with, and how long it goes on.
 struct LayerSearch {
   double close_enough = 1.001;  ///< times the lower bound
-  std::int32_t rounds = 6;      ///< of annealing
-  std::int64_t round_steps = 100'000;
+  std::int32_t rounds = 8;      ///< of annealing
+  std::int64_t round_steps = 50'000;
 };
 
 /// A placement of one layer whose heaviest rank is about as light as it can be: heaviest share
