@@ -45,6 +45,12 @@ std::uint64_t as_size(const Json& value, const std::string& where, const char* w
   return static_cast<std::uint64_t>(*number);
 }
 
+std::optional<DType> integer_dtype(std::string_view name) {
+  if (name == "I32") return DType::int32;
+  if (name == "I64") return DType::int64;
+  return {};
+}
+
 tensor::Shape shape_of(const std::vector<std::uint64_t>& extents) {
   const auto at = [&](std::size_t dim) { return static_cast<std::int64_t>(extents[dim]); };
   switch (extents.size()) {
@@ -101,6 +107,10 @@ void add_tensor(const std::string& name, const Json& entry, const std::string& p
 
   if (!usable_dtype(dtype_name)) {
     header.unusable[name] = cat("dtype is ", dtype_name, ", expected F32, BF16 or F16");
+    const std::optional<DType> integer = integer_dtype(dtype_name);
+    if (integer && extents.size() <= tensor::Shape::kMaxDims) {
+      header.integers[name] = {*integer, shape_of(extents), 0, begin, end - begin};
+    }
   } else if (extents.size() > tensor::Shape::kMaxDims) {
     header.unusable[name] = cat("has ", extents.size(), " dimensions, expected at most 4");
   } else {
@@ -182,6 +192,7 @@ SafetensorsHeader parse_safetensors_header(std::string_view text, std::uint64_t 
   }
   check_spans(std::move(spans), file_size - data_begin, data_begin, path);
   for (auto& [name, stored] : header.tensors) stored.begin_bytes += data_begin;
+  for (auto& [name, stored] : header.integers) stored.begin_bytes += data_begin;
   return header;
 }
 

@@ -15,6 +15,8 @@ struct SafetensorsHeader {
   /// Tensors that cannot be used (another dtype, more than four dimensions) and why; no fault as
   /// long as nobody wants them.
   std::map<std::string, std::string> unusable;
+  /// Those of them that hold int32 or int64 in at most four dimensions: no weights, but counts.
+  std::map<std::string, StoredTensor> integers = {};
 };
 
 /// Bytes that a header may have.

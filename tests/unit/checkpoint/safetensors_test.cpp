@@ -58,6 +58,9 @@ TEST(SafetensorsHeader, KeepsWhatItCannotUseApart) {
 
   EXPECT_TRUE(parsed.tensors.empty());
   EXPECT_EQ(parsed.unusable.at("i"), "dtype is I64, expected F32, BF16 or F16");
+  ASSERT_EQ(parsed.integers.size(), 1U);
+  EXPECT_EQ(parsed.integers.at("i").dtype, DType::int64);
+  EXPECT_EQ(parsed.integers.at("i").begin_bytes, 8 + header.size());
   EXPECT_EQ(parsed.unusable.at("n"), "dtype is F4, expected F32, BF16 or F16");
   EXPECT_EQ(parsed.unusable.at("v"), "has 5 dimensions, expected at most 4");
 }
