@@ -3,11 +3,13 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/mix.h"
 
 namespace trireme::engine {
 
 const layers::ForwardBatch& BatchBuilder::build(const StepPlan& plan, const SlotTable& slots,
-                                                bool with_logits) {
+                                                bool with_logits,
+                                                std::span<layers::ExpertChoice> choices) {
   add_tokens(plan, slots);
   group_arrays_.resize(static_cast<std::size_t>(slots.num_groups()));
   groups_.resize(group_arrays_.size());
@@ -20,6 +22,8 @@ const layers::ForwardBatch& BatchBuilder::build(const StepPlan& plan, const Slot
 
   batch_.token_ids = token_ids_;
   batch_.positions = positions_;
+  batch_.token_keys = token_keys_;
+  batch_.choices = choices;
   batch_.q_begin = q_begin_;
   batch_.first_position = first_position_;
   batch_.groups = groups_;
@@ -32,6 +36,7 @@ const layers::ForwardBatch& BatchBuilder::build(const StepPlan& plan, const Slot
 void BatchBuilder::add_tokens(const StepPlan& plan, const SlotTable& slots) {
   token_ids_.clear();
   positions_.clear();
+  token_keys_.clear();
   q_begin_.assign(1, 0);
   first_position_.clear();
   std::size_t next_id = 0;
@@ -45,7 +50,11 @@ void BatchBuilder::add_tokens(const StepPlan& plan, const SlotTable& slots) {
       token_ids_.insert(token_ids_.end(), ids, ids + row.num_tokens);
       next_id += static_cast<std::size_t>(row.num_ids());
     }
-    for (std::int32_t i = 0; i < row.num_tokens; ++i) positions_.push_back(row.first_position + i);
+    const std::uint64_t row_key = slots[row.slot].row_key;
+    for (std::int32_t i = 0; i < row.num_tokens; ++i) {
+      positions_.push_back(row.first_position + i);
+      token_keys_.push_back(splitmix64(row_key + static_cast<std::uint64_t>(positions_.back())));
+    }
     q_begin_.push_back(q_begin_.back() + row.num_tokens);
     first_position_.push_back(row.first_position);
   }

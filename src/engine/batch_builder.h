@@ -17,8 +17,10 @@ class BatchBuilder {
   BatchBuilder(std::int64_t tokens_per_block, std::span<const kernels::KvCache> caches)
       : tokens_per_block_(tokens_per_block), caches_(caches) {}
 
-  /// `with_logits`: the last stage, which also needs the rows to sample and to score.
-  const layers::ForwardBatch& build(const StepPlan& plan, const SlotTable& slots, bool with_logits);
+  ///   with_logits  the last stage, which also needs the rows to sample and to score
+  ///   choices      where the MoE layers leave what they chose; empty: nowhere
+  const layers::ForwardBatch& build(const StepPlan& plan, const SlotTable& slots, bool with_logits,
+                                    std::span<layers::ExpertChoice> choices = {});
 
   /// Of the last build: what to draw and to score, their logits_row counted in batch.logit_rows.
   std::span<const SampleRow> sample_rows() const { return sample_rows_; }
@@ -35,6 +37,7 @@ class BatchBuilder {
   };
   std::int64_t tokens_per_block_;
   std::span<const kernels::KvCache> caches_;
+  std::vector<std::uint64_t> token_keys_;
   std::vector<std::int32_t> token_ids_, positions_, q_begin_, first_position_, logit_rows_;
   std::vector<std::int32_t> ffn_num_tokens_;
   std::vector<GroupArrays> group_arrays_;

@@ -28,6 +28,7 @@ Engine::Engine(const EngineOptions& options, EngineParts parts)
                                                 .tokens_per_block = options_.kv.tokens_per_block,
                                                 .max_batch_size = options_.limits.max_batch_size,
                                                 .max_num_tokens = options_.limits.max_num_tokens,
+                                                .keeps_choices = options_.keeps_choices,
                                                 .idle = [this] { idle(); }});
   parts_.context.progress = [this] { poll(); };
   if (!parts_.topology.is_leader(parts_.rank)) return;
@@ -55,6 +56,10 @@ bool Engine::run_leader() {
     if (agreement.is_done) {
       plan.is_last = true;
       plan.is_abort = agreement.is_stopped;
+      if (!plan.is_abort) {
+        send_void_rows(step);
+        runner_->launch(plan);
+      }
       channel_->send(plan);
       return !agreement.is_stopped;
     }
@@ -77,8 +82,9 @@ bool Engine::run_leader() {
 bool Engine::run_member() {
   while (true) {
     const StepPlan plan = channel_->receive();
-    if (plan.is_last) return !plan.is_abort;
+    if (plan.is_abort) return false;
     runner_->launch(plan);
+    if (plan.is_last) return true;
     idle_polls_ = 0;
   }
 }
@@ -129,6 +135,19 @@ Engine::Agreement Engine::agree(StepPlan& plan) {
   agreement.is_stopped = agreement.is_stopped && has_work_left;
   agreement.is_done = agreement.is_stopped || !has_work_left;
   return agreement;
+}
+
+// The last plan names the void rows of its own lane; those of the others go before it.
+void Engine::send_void_rows(std::int64_t step) {
+  for (int lane = 0; lane < options_.limits.num_lanes; ++lane) {
+    StepPlan plan;
+    plan.step = step;
+    plan.lane = lane;
+    plan.void_rows = scheduler_->take_void_rows(lane);
+    if (plan.void_rows.empty()) continue;
+    channel_->send(plan);
+    runner_->launch(plan);
+  }
 }
 
 void Engine::collect(std::int64_t up_to_step) {

@@ -18,6 +18,7 @@ struct EngineOptions {
   bool enable_block_reuse = true;
   std::int64_t plan_ahead = 1;
   std::uint64_t reuse_seed = 0;  ///< of the block hashes; names run and model
+  bool keeps_choices = false;    ///< the experts that each token chose, beside their counts
 };
 
 /// Counters of one group, read by its leader at any time.
@@ -62,6 +63,8 @@ class Engine {
   /// Sequences of max_seq_len that the KV memory holds.
   double kv_sequences() const { return static_cast<double>(kv_capacity_) / 1024.0; }
   EngineStats stats() const;
+  /// What this rank counted of its stage's experts; complete when run() has returned.
+  const ExpertLoadCounts& expert_counts() const { return runner_->expert_counts(); }
 
  private:
   /// What the leaders of a tp group tell each other before each step (attention DP). 32 bytes.
@@ -80,6 +83,7 @@ class Engine {
   bool run_member();
   StepPlan next_plan(std::int64_t step);
   Agreement agree(StepPlan& plan);
+  void send_void_rows(std::int64_t step);
   void collect(std::int64_t up_to_step);
   bool has_work() const;
   void poll();

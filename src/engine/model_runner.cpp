@@ -27,6 +27,12 @@ ModelRunner::ModelRunner(const RunnerParts& parts)
       alone_(comm::make_communicator(comm::MpiComm(), "mpi")),
       sampler_(parts.model.vocab_shard(), parts.vocab_size,
                parts.context.attention_dp ? *alone_ : *parts.context.groups.tp),
+      counter_(parts.model.moe_spec(),
+               {.is_on = with_details_,
+                .keeps_choices = parts.keeps_choices,
+                .ep_size = parts.topology.sizes().moe_ep,
+                .clock = monotonic_seconds},
+               num_stages_),
       lanes_(static_cast<std::size_t>(num_stages_)) {
   if (num_stages_ == 1) return;
   const tensor::Shape shape{parts.max_num_tokens, parts.hidden_size};
@@ -43,6 +49,7 @@ void ModelRunner::wait(comm::Transfer& transfer) {
 void ModelRunner::launch(const StepPlan& plan) {
   Lane& of_lane = lane(plan.lane);
   settle(of_lane);  // decodes read what the lane's step before sampled
+  counter_.settle(plan.lane, plan.void_rows);
   slots_.apply(plan);
   const bool has_own_tokens = !plan.rows.empty();
   const bool has_tokens =
@@ -52,7 +59,8 @@ void ModelRunner::launch(const StepPlan& plan) {
 
   const tensor::ArenaScope scope(parts_.context.ops.arena);
   const bool is_last_stage = stage_ + 1 == num_stages_;
-  const layers::ForwardBatch& batch = builder_.build(plan, slots_, is_last_stage);
+  const layers::ForwardBatch& batch =
+      builder_.build(plan, slots_, is_last_stage, counter_.open(plan, slots_));
   of_lane.layout = ResultLayout(plan, slots_, with_details_);
   tensor::TensorView hidden;
   if (stage_ > 0) hidden = receive_hidden(of_lane, batch.num_tokens());
@@ -150,6 +158,7 @@ void ModelRunner::finish() {
     if (of_lane.hidden_send) wait(*of_lane.hidden_send);
     if (of_lane.token_transfer) wait(*of_lane.token_transfer);
   }
+  for (int lane_idx = 0; lane_idx < num_stages_; ++lane_idx) counter_.settle(lane_idx, {});
 }
 
 }  // namespace trireme::engine

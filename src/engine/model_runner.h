@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/batch_builder.h"
+#include "engine/expert_counter.h"
 #include "engine/kv_cache.h"
 #include "engine/sampler.h"
 #include "engine/slot_table.h"
@@ -25,6 +26,7 @@ struct RunnerParts {
   std::int64_t hidden_size = 0, vocab_size = 0;
   std::int64_t tokens_per_block = 16;
   std::int64_t max_batch_size = 64, max_num_tokens = 2048;
+  bool keeps_choices = false;  ///< the experts that each token chose, beside their counts
   std::function<void()> idle;  ///< called while waiting for another stage
 };
 
@@ -35,7 +37,8 @@ class ModelRunner {
  public:
   explicit ModelRunner(const RunnerParts& parts);
 
-  /// Executes one step. Collective over the stage's tp and ffn groups; sends do not block.
+  /// Executes one step, or with a plan without rows only what it says of steps before. Collective
+  /// over the stage's tp and ffn groups; sends do not block.
   void launch(const StepPlan& plan);
 
   /// First stage: the results of the lane's oldest step that were not read yet, one per row; waits
@@ -44,6 +47,9 @@ class ModelRunner {
 
   /// Waits for what is still under way.
   void finish();
+
+  /// What this rank counted so far; nothing where another rank counts the same tokens.
+  const ExpertLoadCounts& expert_counts() const { return counter_.counts(); }
 
   double forward_seconds() const { return forward_seconds_; }
   double sample_seconds() const { return sample_seconds_; }
@@ -74,6 +80,7 @@ class ModelRunner {
   BatchBuilder builder_;
   std::unique_ptr<comm::Communicator> alone_;  ///< attention DP: each rank samples its own rows
   Sampler sampler_;
+  ExpertCounter counter_;
   std::vector<Lane> lanes_;
   double forward_seconds_ = 0, sample_seconds_ = 0;
 };

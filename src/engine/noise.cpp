@@ -49,13 +49,6 @@ template <int kLanes>
 
 }  // namespace
 
-std::uint64_t splitmix64(std::uint64_t value) {
-  value += 0x9E3779B97F4A7C15U;
-  value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9U;
-  value = (value ^ (value >> 27)) * 0x94D049BB133111EBU;
-  return value ^ (value >> 31);
-}
-
 std::uint64_t noise_key(std::uint64_t seed, std::uint64_t index, std::uint64_t sample) {
   return splitmix64(splitmix64(splitmix64(seed) + index) + sample);
 }

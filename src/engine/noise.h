@@ -3,13 +3,13 @@
 #include <array>
 #include <cstdint>
 
+#include "base/mix.h"
+
 namespace trireme::engine {
 
 /// Noise without state: a draw depends on (seed, index, sample, position, id) alone, so batching,
 /// order, restart, preemption and rank count cannot change it (DESIGN section 5; Philox4x32-10 of
 /// Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
-std::uint64_t splitmix64(std::uint64_t value);
-
 /// The key of one sequence: index is the prompt's global row number.
 std::uint64_t noise_key(std::uint64_t seed, std::uint64_t index, std::uint64_t sample);
 

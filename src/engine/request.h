@@ -17,7 +17,8 @@ struct Request {
   std::int32_t num_samples = 1;
   std::vector<std::int32_t> prompt_tokens;
   SamplingParams params;
-  double queued_s = 0;  ///< monotonic clock, when the row was claimed
+  std::uint64_t domain = 0;  ///< key of what the prompt is about; 0: not given
+  double queued_s = 0;       ///< monotonic clock, when the row was claimed
   std::string error;
   std::shared_ptr<const void>
       attachment;  ///< from the source to the sink; the engine does not look

@@ -90,13 +90,17 @@ StepPlan Scheduler::plan(std::int64_t step, int lane) {
     plan_prefills(draft);
   }
 
-  draft.plan.void_rows = std::exchange(of_lane.void_rows, {});
+  draft.plan.void_rows = take_void_rows(lane);
   if (!draft.plan.rows.empty()) {
     draft.plan.freed_slots = std::exchange(freed_slots_, {});
     of_lane.unread.push_back({std::move(draft.sequences), draft.plan.rows});
     ++num_unread_;
   }
   return std::move(draft.plan);
+}
+
+std::vector<std::int32_t> Scheduler::take_void_rows(int lane) {
+  return std::exchange(lanes_[static_cast<std::size_t>(lane)].void_rows, {});
 }
 
 bool Scheduler::is_decode_ready(const Sequence& sequence) const {
@@ -236,6 +240,7 @@ AdmittedSlot Scheduler::admitted_slot(const Sequence& sequence) const {
   slot.sample = sequence.sample();
   slot.prompt_length = static_cast<std::int32_t>(sequence.num_prompt());
   slot.num_generated = static_cast<std::int32_t>(sequence.num_generated());
+  slot.domain = sequence.request().domain;
   slot.params = sequence.params();
   slot.params.stop.clear();
   if (sequence.params().min_tokens > 0) {

@@ -44,6 +44,10 @@ class Scheduler {
   /// The plan of the next step of a lane. At most one step of the lane may be unread.
   StepPlan plan(std::int64_t step, int lane);
 
+  /// Rows of the lane's newest step that turned out to count for nothing; the lane's next plan
+  /// names them, unless they are taken here.
+  std::vector<std::int32_t> take_void_rows(int lane);
+
   /// The tokens of the oldest unread step of a lane, one result per row of its plan.
   void collect(int lane, std::span<const RowResult> results);
 

@@ -21,6 +21,9 @@ void SlotTable::apply(const StepPlan& plan) {
     slot.is_used = true;
     slot.noise_key = noise_key(admitted.params.seed, static_cast<std::uint64_t>(admitted.index),
                                static_cast<std::uint64_t>(admitted.sample));
+    slot.row_key = noise_key(0, static_cast<std::uint64_t>(admitted.index),
+                             static_cast<std::uint64_t>(admitted.sample));
+    slot.domain = admitted.domain;
     slot.prompt_length = admitted.prompt_length;
     slot.params = admitted.params;
     slot.banned = admitted.banned;

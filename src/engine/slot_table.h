@@ -11,6 +11,8 @@ namespace trireme::engine {
 struct Slot {
   bool is_used = false;
   std::uint64_t noise_key = 0;
+  std::uint64_t row_key = 0;  ///< of index and sample alone
+  std::uint64_t domain = 0;   ///< of the request
   std::int32_t prompt_length = 0;
   std::int32_t last_token = -1;  ///< sampled last; the input of the next decode
   SamplingParams params;

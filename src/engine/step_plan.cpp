@@ -61,6 +61,7 @@ void write(Writer& out, const AdmittedSlot& slot) {
   out.put(slot.sample);
   out.put(slot.prompt_length);
   out.put(slot.num_generated);
+  out.put64(slot.domain);
   out.put64(static_cast<std::uint64_t>(params.min_tokens));
   out.put(params.temperature);
   out.put(params.top_p);
@@ -88,6 +89,7 @@ AdmittedSlot read_slot(Reader& in) {
   slot.sample = in.get();
   slot.prompt_length = in.get();
   slot.num_generated = in.get();
+  slot.domain = in.get64();
   params.min_tokens = static_cast<std::int64_t>(in.get64());
   params.temperature = in.get_double();
   params.top_p = in.get_double();

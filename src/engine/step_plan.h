@@ -52,6 +52,7 @@ struct AdmittedSlot {
   std::int32_t sample = 0;
   std::int32_t prompt_length = 0;
   std::int32_t num_generated = 0;    ///< before this admission (after a preemption)
+  std::uint64_t domain = 0;          ///< of the request
   SamplingParams params;             ///< without the stop strings, which the leader alone looks for
   std::vector<std::int32_t> banned;  ///< ids at −inf while fewer than min_tokens are generated
   std::vector<std::int32_t> tokens;  ///< all known tokens, if a penalty is on; else empty

@@ -23,11 +23,17 @@ struct GroupBatch {
   std::span<const std::int64_t> slot_mapping;  ///< [num_tokens] block · tokens_per_block + offset
 };
 
+/// An expert that a token chose, and the EP rank that computes it.
+struct ExpertChoice {
+  std::int32_t expert = 0, ep_rank = 0;
+};
+
 /// One step as a stage computes it; the memory belongs to the caller and stays until the step ends.
 /// num_tokens may be 0 (a rank without work under attention DP still takes part in the MoE layers).
 struct ForwardBatch {
   std::span<const std::int32_t> token_ids;       ///< [num_tokens]
   std::span<const std::int32_t> positions;       ///< [num_tokens]
+  std::span<const std::uint64_t> token_keys;     ///< [num_tokens] of row, sample and position alone
   std::span<const std::int32_t> q_begin;         ///< [num_seqs + 1]
   std::span<const std::int32_t> first_position;  ///< [num_seqs]
   std::span<const GroupBatch> groups;            ///< by layer group
@@ -36,6 +42,9 @@ struct ForwardBatch {
   /// Tokens of every rank of the ffn group in this step (attention DP); empty otherwise. The same
   /// on all.
   std::span<const std::int32_t> ffn_num_tokens;
+  /// Where the MoE layers leave what their tokens chose: [MoE layers of the stage, num_tokens,
+  /// top_k]; empty: nobody counts.
+  std::span<ExpertChoice> choices;
 
   std::int64_t num_tokens() const { return static_cast<std::int64_t>(positions.size()); }
   std::int64_t num_seqs() const { return static_cast<std::int64_t>(first_position.size()); }
@@ -55,6 +64,12 @@ struct LayerGroup {
   std::int64_t window = 0;               ///< 0: full attention
   std::vector<int> layers;               ///< layers of this stage, counted from its first
   std::int64_t num_layers_of_model = 0;  ///< in all stages
+};
+
+/// The MoE layers of a stage.
+struct MoeSpec {
+  std::vector<std::int32_t> layers;  ///< their numbers in the model, ascending
+  std::int64_t num_experts = 0, top_k = 0;
 };
 
 /// What the model's KV cache looks like on this rank. Groups are the same, in the same order, on

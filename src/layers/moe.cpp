@@ -23,9 +23,10 @@ std::int64_t num_chunks(std::span<const std::int32_t> tokens_of_rank, std::int64
 
 }  // namespace
 
-Moe::Moe(checkpoint::WeightLoader& loader, const Options& options, const Shard& shard)
+Moe::Moe(checkpoint::WeightLoader& loader, const Options& options, const Shard& shard,
+         const ExpertPlacement& placement)
     : options_(options),
-      slots_(ExpertSlots::identity(options.num_experts, shard)),
+      slots_(options.layer, options.num_experts, shard, placement),
       is_split_(shard.moe_tp_size * shard.moe_ep_size > 1) {
   const std::int64_t hidden = options.hidden_size, stored = options.intermediate_size;
   const std::int64_t size = stored / shard.moe_tp_size;
@@ -58,12 +59,12 @@ Moe::Moe(checkpoint::WeightLoader& loader, const Options& options, const Shard& 
 
 void Moe::forward(ForwardContext& context, const ForwardBatch& batch,
                   comm::ExpertExchange* exchange, const TensorView& x, const TensorView& y) const {
-  if (exchange == nullptr) return forward_shared_tokens(context, x, y);
+  if (exchange == nullptr) return forward_shared_tokens(context, batch, x, y);
   const std::int64_t chunks = num_chunks(batch.ffn_num_tokens, context.moe_max_num_tokens);
   for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
     const tensor::ArenaScope scope(context.ops.arena);
     const std::int64_t begin = chunk * x.rows() / chunks, end = (chunk + 1) * x.rows() / chunks;
-    forward_chunk(context, *exchange, x.slice(begin, end), y.slice(begin, end));
+    forward_chunk(context, batch, *exchange, begin, x.slice(begin, end), y.slice(begin, end));
   }
 }
 
@@ -79,8 +80,17 @@ Moe::Routing Moe::route(ForwardContext& context, const TensorView& x) const {
   return routing;
 }
 
-void Moe::forward_shared_tokens(ForwardContext& context, const TensorView& x,
-                                const TensorView& y) const {
+void Moe::record(const ForwardBatch& batch, std::int64_t begin, std::span<const std::int32_t> ids,
+                 std::span<const comm::ExpertTarget> targets) const {
+  if (batch.choices.empty()) return;
+  const std::int64_t first = (options_.moe_idx * batch.num_tokens() + begin) * options_.top_k;
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    batch.choices[static_cast<std::size_t>(first) + i] = {ids[i], targets[i].moe_ep_rank};
+  }
+}
+
+void Moe::forward_shared_tokens(ForwardContext& context, const ForwardBatch& batch,
+                                const TensorView& x, const TensorView& y) const {
   if (x.rows() == 0) return;
   tensor::Arena& arena = context.ops.arena;
   const Routing routing = route(context, x);
@@ -90,18 +100,25 @@ void Moe::forward_shared_tokens(ForwardContext& context, const TensorView& x,
     row_of[pair] = static_cast<std::int32_t>(pair / static_cast<std::size_t>(options_.top_k));
   }
   const auto local = as_span(arena.take({num_pairs}, DType::int32));
-  slots_.local_slots(as_span(routing.ids), local);
+  std::vector<comm::ExpertTarget> targets(local.size());
+  slots_.targets_of_shared(as_span(routing.ids), batch.token_keys, targets);
+  slots_.local_slots(targets, local);
+  record(batch, 0, as_span(routing.ids), targets);
   const ops::ExpertOutputs outputs = ops::experts(context.ops, x, row_of, local, gate_up_, down_);
   ops::combine(outputs.pairs, as_span(outputs.place_of_pair), routing.weights, y);
   if (is_split_) context.groups.ffn->all_reduce(y);
 }
 
-void Moe::forward_chunk(ForwardContext& context, comm::ExpertExchange& exchange,
-                        const TensorView& x, const TensorView& y) const {
+void Moe::forward_chunk(ForwardContext& context, const ForwardBatch& batch,
+                        comm::ExpertExchange& exchange, std::int64_t begin, const TensorView& x,
+                        const TensorView& y) const {
   tensor::Arena& arena = context.ops.arena;
   const Routing routing = route(context, x);
   std::vector<comm::ExpertTarget> targets(static_cast<std::size_t>(routing.ids.num_elements()));
-  slots_.targets(as_span(routing.ids), targets);
+  const auto keys =
+      batch.token_keys.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(x.rows()));
+  slots_.targets_of_own(as_span(routing.ids), keys, targets);
+  record(batch, begin, as_span(routing.ids), targets);
   const comm::DispatchedTokens& received = exchange.dispatch(x, options_.top_k, targets);
 
   const auto num_pairs = static_cast<std::int64_t>(received.slots.size());

@@ -25,13 +25,16 @@ struct ExpertNames {
 class Moe {
  public:
   struct Options {
+    std::int32_t layer = 0;    ///< its number in the model
+    std::int32_t moe_idx = 0;  ///< its place among the stage's MoE layers
     std::string layer_prefix;  ///< "model.layers.3."
     ExpertNames names;
     std::int64_t hidden_size = 0, intermediate_size = 0;
     std::int64_t num_experts = 0, top_k = 0;
     bool normalize_weights = true;  ///< of the chosen experts to a sum of one
   };
-  Moe(checkpoint::WeightLoader& loader, const Options& options, const Shard& shard);
+  Moe(checkpoint::WeightLoader& loader, const Options& options, const Shard& shard,
+      const ExpertPlacement& placement);
 
   /// x, y [tokens, hidden_size], contiguous. Collective over the ffn group, also with zero tokens.
   ///   exchange  with attention DP; else null
@@ -43,10 +46,15 @@ class Moe {
     TensorView ids, weights;  // [tokens, top_k] int32, float32
   };
   Routing route(ForwardContext& context, const TensorView& x) const;
-  void forward_shared_tokens(ForwardContext& context, const TensorView& x,
-                             const TensorView& y) const;
-  void forward_chunk(ForwardContext& context, comm::ExpertExchange& exchange, const TensorView& x,
+  void forward_shared_tokens(ForwardContext& context, const ForwardBatch& batch,
+                             const TensorView& x, const TensorView& y) const;
+  /// Tokens [begin, begin + rows of x) of the batch.
+  void forward_chunk(ForwardContext& context, const ForwardBatch& batch,
+                     comm::ExpertExchange& exchange, std::int64_t begin, const TensorView& x,
                      const TensorView& y) const;
+  /// Leaves the choices of tokens from `begin` on where the batch wants them.
+  void record(const ForwardBatch& batch, std::int64_t begin, std::span<const std::int32_t> ids,
+              std::span<const comm::ExpertTarget> targets) const;
 
   Options options_;
   ExpertSlots slots_;

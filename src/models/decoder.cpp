@@ -57,30 +57,36 @@ layers::Attention::Options attention_options(const DecoderDesign& design, int la
           .cache_idx = layer - first_layer};
 }
 
+layers::Moe::Options moe_options(const DecoderDesign& design, int layer, std::size_t moe_idx) {
+  const checkpoint::ModelConfig& config = design.config;
+  return {.layer = layer,
+          .moe_idx = static_cast<std::int32_t>(moe_idx),
+          .layer_prefix = cat("model.layers.", layer, "."),
+          .names = design.expert_names,
+          .hidden_size = config.hidden_size,
+          .intermediate_size = config.moe_intermediate_size,
+          .num_experts = config.num_experts,
+          .top_k = config.experts_per_token,
+          .normalize_weights = config.norm_topk_prob};
+}
+
 }  // namespace
 
 DecoderLayer::DecoderLayer(checkpoint::WeightLoader& loader, const DecoderDesign& design, int layer,
-                           const layers::Attention::Options& attention, const layers::Shard& shard,
+                           const layers::Attention::Options& attention,
+                           const std::optional<layers::Moe::Options>& moe,
+                           const layers::Shard& shard, const layers::ExpertPlacement& placement,
                            const layers::Rotary& rotary)
     : attention_norm_(loader, cat("model.layers.", layer, ".input_layernorm.weight"),
                       design.config.hidden_size, design.config.rms_norm_eps),
       attention_(loader, attention, shard, rotary),
       mlp_norm_(loader, cat("model.layers.", layer, ".post_attention_layernorm.weight"),
                 design.config.hidden_size, design.config.rms_norm_eps) {
-  const checkpoint::ModelConfig& config = design.config;
-  if (config.layer_is_moe[static_cast<std::size_t>(layer)]) {
-    moe_.emplace(loader,
-                 layers::Moe::Options{.layer_prefix = cat("model.layers.", layer, "."),
-                                      .names = design.expert_names,
-                                      .hidden_size = config.hidden_size,
-                                      .intermediate_size = config.moe_intermediate_size,
-                                      .num_experts = config.num_experts,
-                                      .top_k = config.experts_per_token,
-                                      .normalize_weights = config.norm_topk_prob},
-                 shard);
+  if (moe) {
+    moe_.emplace(loader, *moe, shard, placement);
   } else {
-    mlp_.emplace(loader, cat("model.layers.", layer, ".mlp."), config.hidden_size,
-                 config.intermediate_size, shard);
+    mlp_.emplace(loader, cat("model.layers.", layer, ".mlp."), design.config.hidden_size,
+                 design.config.intermediate_size, shard);
   }
 }
 
@@ -123,11 +129,17 @@ Decoder::Decoder(const DecoderDesign& design, const BuildOptions& options,
 
 void Decoder::add_layers(const DecoderDesign& design, checkpoint::WeightLoader& loader) {
   layers_.reserve(static_cast<std::size_t>(options_.layers.end - options_.layers.begin));
+  moe_spec_.num_experts = design.config.num_experts;
+  moe_spec_.top_k = design.config.experts_per_token;
   for (int layer = options_.layers.begin; layer < options_.layers.end; ++layer) {
     const layers::Attention::Options attention =
         attention_options(design, layer, kv_spec_, options_.layers.begin);
-    layers_.emplace_back(loader, design, layer, attention, shard_, rotary_);
-    has_experts_ = has_experts_ || design.config.layer_is_moe[static_cast<std::size_t>(layer)];
+    std::optional<layers::Moe::Options> moe;
+    if (design.config.layer_is_moe[static_cast<std::size_t>(layer)]) {
+      moe = moe_options(design, layer, moe_spec_.layers.size());
+      moe_spec_.layers.push_back(layer);
+    }
+    layers_.emplace_back(loader, design, layer, attention, moe, shard_, options_.experts, rotary_);
   }
 }
 
@@ -187,7 +199,7 @@ CausalLm::VocabShard Decoder::vocab_shard() const {
 }
 
 comm::ExpertExchange* Decoder::exchange(const layers::ForwardContext& context) {
-  if (!options_.sizes.attention_dp || !has_experts_) return nullptr;
+  if (!options_.sizes.attention_dp || moe_spec_.layers.empty()) return nullptr;
   // All ranks of the ffn group take their first step together.
   if (!exchange_) {
     exchange_ = comm::make_expert_exchange(*context.groups.ffn, options_.sizes.moe_tp,

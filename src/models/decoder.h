@@ -27,9 +27,11 @@ struct DecoderDesign {
 /// states.
 class DecoderLayer {
  public:
+  /// `moe`: none for a layer with an MLP.
   DecoderLayer(checkpoint::WeightLoader& loader, const DecoderDesign& design, int layer,
-               const layers::Attention::Options& attention, const layers::Shard& shard,
-               const layers::Rotary& rotary);
+               const layers::Attention::Options& attention,
+               const std::optional<layers::Moe::Options>& moe, const layers::Shard& shard,
+               const layers::ExpertPlacement& placement, const layers::Rotary& rotary);
 
   /// Changes hidden_states [tokens, hidden_size] in place.
   void forward(layers::ForwardContext& context, const layers::ForwardBatch& batch,
@@ -52,6 +54,7 @@ class Decoder : public CausalLm {
           checkpoint::WeightLoader& loader);
 
   const layers::KvSpec& kv_spec() const override { return kv_spec_; }
+  const layers::MoeSpec& moe_spec() const override { return moe_spec_; }
   TensorView forward(layers::ForwardContext& context, const layers::ForwardBatch& batch,
                      const TensorView& hidden_states) override;
   TensorView logits(layers::ForwardContext& context, const layers::ForwardBatch& batch,
@@ -68,12 +71,12 @@ class Decoder : public CausalLm {
   std::int64_t hidden_size_;
   std::int64_t vocab_size_;
   layers::KvSpec kv_spec_;
+  layers::MoeSpec moe_spec_;
   layers::Rotary rotary_;
   std::optional<layers::VocabEmbedding> embedding_;  // first stage; last too if tied
   std::vector<DecoderLayer> layers_;
-  std::optional<layers::RmsNorm> norm_;  // last stage
-  std::optional<layers::LmHead> head_;   // last stage
-  bool has_experts_ = false;
+  std::optional<layers::RmsNorm> norm_;             // last stage
+  std::optional<layers::LmHead> head_;              // last stage
   std::unique_ptr<comm::ExpertExchange> exchange_;  // attention DP, from the first step on
 };
 

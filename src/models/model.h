@@ -7,6 +7,7 @@
 
 #include "checkpoint/model_config.h"
 #include "checkpoint/weight_loader.h"
+#include "layers/expert_slots.h"
 #include "layers/forward_batch.h"
 #include "topology/topology.h"
 
@@ -20,6 +21,7 @@ class CausalLm {
   virtual ~CausalLm() = default;
 
   virtual const layers::KvSpec& kv_spec() const = 0;
+  virtual const layers::MoeSpec& moe_spec() const = 0;
 
   /// Runs this stage's layers. Collective over tp and ffn groups.
   ///   hidden_states  [num_tokens, hidden_size] float32 of the stage before; ignored on the first
@@ -49,6 +51,7 @@ struct BuildOptions {
   topology::Coordinates coordinates = {};
   topology::LayerRange layers = {};
   std::int64_t max_seq_len = 0;  ///< rows of the rotary table
+  layers::ExpertPlacement experts = {};
 };
 
 /// The architectures that make_model() knows, as config.json names them.

@@ -1,6 +1,7 @@
 #include "stage_runner.h"
 
 #include "base/error.h"
+#include "base/mix.h"
 
 namespace trireme::test {
 
@@ -9,6 +10,7 @@ using tensor::TensorView;
 struct StageRunner::Batch {
   std::vector<std::int32_t> token_ids, positions, q_begin = {0}, first_position, block_table;
   std::vector<std::int64_t> slot_mapping;
+  std::vector<std::uint64_t> token_keys;
   std::vector<std::int32_t> logit_rows, ffn_num_tokens;
   std::vector<layers::GroupBatch> groups;
 };
@@ -66,6 +68,8 @@ StageRunner::Batch StageRunner::make_batch(const std::vector<Chunk>& chunks) con
     for (const std::int32_t token : chunk.tokens) {
       batch.token_ids.push_back(token);
       batch.positions.push_back(position);
+      batch.token_keys.push_back(splitmix64(static_cast<std::uint64_t>(chunk.sequence) * 1000003 +
+                                            static_cast<std::uint64_t>(position)));
       batch.slot_mapping.push_back(block(position / options_.tokens_per_block) *
                                        options_.tokens_per_block +
                                    position % options_.tokens_per_block);
@@ -101,12 +105,14 @@ std::vector<std::vector<float>> StageRunner::step(const std::vector<Chunk>& chun
   Batch memory = make_batch(chunks);
   const layers::ForwardBatch batch{.token_ids = memory.token_ids,
                                    .positions = memory.positions,
+                                   .token_keys = memory.token_keys,
                                    .q_begin = memory.q_begin,
                                    .first_position = memory.first_position,
                                    .groups = memory.groups,
                                    .caches = caches_,
                                    .logit_rows = memory.logit_rows,
-                                   .ffn_num_tokens = memory.ffn_num_tokens};
+                                   .ffn_num_tokens = memory.ffn_num_tokens,
+                                   .choices = {}};
   layers::ForwardContext context{.ops = ops_,
                                  .groups = groups_,
                                  .attention_dp = options_.sizes.attention_dp,

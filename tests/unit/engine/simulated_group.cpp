@@ -9,7 +9,6 @@
 namespace trireme::test {
 namespace {
 
-using engine::splitmix64;
 
 std::uint64_t kv_entry(std::uint64_t before, std::int32_t token) {
   return splitmix64(before ^ static_cast<std::uint64_t>(token + 1));

@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "layers/expert_slots.h"
 #include "layers/linear.h"
 
 namespace trireme::layers {
@@ -49,25 +48,6 @@ TEST(VocabRange, LeavesRanksBeyondASmallVocabularyEmpty) {
   EXPECT_EQ(range.begin, 5);
   EXPECT_EQ(range.num_valid, 0);
   EXPECT_EQ(range.num_columns, 2);
-}
-
-TEST(ExpertSlots, GiveEachEpRankAContiguousRange) {
-  const ExpertSlots slots = ExpertSlots::identity(8, {.moe_ep_size = 4, .moe_ep_rank = 2});
-  const std::vector<std::int32_t> ids = {0, 4, 5, 7};
-  std::vector<comm::ExpertTarget> targets(4);
-  std::vector<std::int32_t> local(4);
-
-  slots.targets(ids, targets);
-  slots.local_slots(ids, local);
-
-  EXPECT_EQ(std::vector<std::int32_t>(slots.local_experts().begin(), slots.local_experts().end()),
-            std::vector<std::int32_t>({4, 5}));
-  EXPECT_EQ(local, std::vector<std::int32_t>({-1, 0, 1, -1}));
-  EXPECT_EQ(targets[0].moe_ep_rank, 0);
-  EXPECT_EQ(targets[2].moe_ep_rank, 2);
-  EXPECT_EQ(targets[2].local_slot, 1);
-  EXPECT_EQ(targets[3].moe_ep_rank, 3);
-  EXPECT_EQ(targets[3].local_slot, 1);
 }
 
 }  // namespace
