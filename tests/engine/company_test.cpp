@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "company_rows.h"
+#include "support/rank_layouts.h"
 #include "support/requires_ranks.h"
 
 namespace trireme::test {
@@ -162,6 +163,44 @@ TEST_F(Company, DoesNotShowInOtherLayoutsWithPreemption) {
       expect_same_rows(outcome, expected);
       EXPECT_GT(outcome.num_preemptions, 0);
       EXPECT_GT(outcome.reused_tokens, 0);
+    }
+  }
+}
+
+TEST_F(Company, ExpertsAreCountedOnceForEachTokenInAnyCompany) {
+  topology::Sizes alone;
+  alone.dp = world_.size();
+  EngineCase roomy = case_of(alone);
+  roomy.enable_reuse = false;
+  roomy.plan_ahead = 0;
+  const EngineOutcome expected = run_engines(world_, roomy, rows_.requests);
+  std::int64_t num_tokens = 0;  // the last token of a row is never an input
+  for (const auto& [key, row] : expected.rows) {
+    if (!row.error.empty()) continue;
+    const auto& request = rows_.requests[static_cast<std::size_t>(key.first)];
+    num_tokens += std::ssize(request.prompt_tokens) + std::ssize(row.tokens) - 1;
+  }
+  std::map<std::int32_t, std::int64_t> by_layer;
+  for (const auto& [key, count] : expected.by_expert) by_layer[key.first] += count;
+  ASSERT_EQ(by_layer.size(), 5U);
+  for (const auto& [layer, count] : by_layer) EXPECT_EQ(count, 4 * num_tokens) << layer;
+
+  std::vector<topology::Sizes> layouts = {alone};
+  if (world_.size() > 1) {
+    const auto more = layouts_of(world_.size());
+    layouts.insert(layouts.end(), more.begin(), more.end());
+  }
+  for (const topology::Sizes& sizes : layouts) {
+    for (const std::int64_t plan_ahead : {0, 1}) {
+      SCOPED_TRACE(testing::Message() << layout_name(sizes) << " plan_ahead " << plan_ahead);
+      EngineCase engine_case = case_of(sizes);
+      engine_case.enable_reuse = false;
+      engine_case.plan_ahead = plan_ahead;
+
+      const EngineOutcome outcome = crowded(engine_case, rows_.requests);
+
+      EXPECT_GT(outcome.num_preemptions, 0);
+      EXPECT_EQ(outcome.by_expert, expected.by_expert);
     }
   }
 }

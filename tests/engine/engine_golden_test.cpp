@@ -59,18 +59,20 @@ TEST_P(EngineGolden, GivesTheReferenceTokensOnEveryLayout) {
     for (const auto& [key, row] : outcome.rows) {
       const auto prompt = static_cast<std::size_t>(key.first);
       EXPECT_EQ(row.error, "") << layout_name(sizes);
-      EXPECT_EQ(row.tokens, golden.greedy_tokens[prompt]) << layout_name(sizes) << " row " << prompt;
-      largest = std::max(largest, largest_difference(row.logprobs, golden.greedy_logprobs[prompt], 0));
-      largest = std::max(largest, largest_difference(row.prompt_logprobs,
-                                                     golden.prompt_logprobs[prompt], 1));
+      EXPECT_EQ(row.tokens, golden.greedy_tokens[prompt])
+          << layout_name(sizes) << " row " << prompt;
+      largest =
+          std::max(largest, largest_difference(row.logprobs, golden.greedy_logprobs[prompt], 0));
+      largest = std::max(
+          largest, largest_difference(row.prompt_logprobs, golden.prompt_logprobs[prompt], 1));
       EXPECT_LE(largest, kGoldenTolerance) << layout_name(sizes) << " row " << prompt;
     }
   }
 
   if (world.rank() == 0) {
     std::cout << GetParam() << ": " << layouts.size() << " layouts of " << world.size()
-              << " rank(s), largest difference " << largest << ", "
-              << monotonic_seconds() - begin << " s\n";
+              << " rank(s), largest difference " << largest << ", " << monotonic_seconds() - begin
+              << " s\n";
   }
 }
 

@@ -56,6 +56,15 @@ void read_rows(const std::string& text, EngineOutcome& outcome) {
   outcome.num_preemptions += all.at("preemptions").get<std::int64_t>();
   outcome.reused_tokens += all.at("reused").get<std::int64_t>();
   outcome.num_steps += all.at("steps").get<std::int64_t>();
+  for (const Json& layer : all.at("experts")) {
+    const auto number = layer.at("layer").get<std::int32_t>();
+    for (const auto& [name, counts] :
+         {std::pair("by_expert", &outcome.by_expert), std::pair("by_rank", &outcome.by_ep_rank)}) {
+      std::int64_t idx = 0;
+      for (const Json& count : layer.at(name))
+        (*counts)[{number, idx++}] += count.get<std::int64_t>();
+    }
+  }
   for (const Json& row : all.at("rows")) {
     RowOutcome result;
     row.at("tokens").get_to(result.tokens);
@@ -64,11 +73,36 @@ void read_rows(const std::string& text, EngineOutcome& outcome) {
     row.at("top_ids").get_to(result.top_ids);
     row.at("error").get_to(result.error);
     row.at("finish_reason").get_to(result.finish_reason);
-    const auto key = std::pair(row.at("index").get<std::int64_t>(),
-                               row.at("sample").get<std::int32_t>());
+    const auto key =
+        std::pair(row.at("index").get<std::int64_t>(), row.at("sample").get<std::int32_t>());
     const bool is_new = outcome.rows.emplace(key, std::move(result)).second;
     TRIREME_CHECK(is_new, "row ", key.first, " came twice");
   }
+}
+
+/// What a rank counted, all domains together.
+Json expert_counts(const engine::ExpertLoadCounts& counts) {
+  Json all = Json::array();
+  for (std::size_t i = 0; i < counts.layers.size(); ++i) {
+    Json layer = Json::object();
+    layer["layer"] = counts.layers[i];
+    for (const auto& [key, of_domain] : counts.domains) {
+      const auto add = [&](const char* name, const std::vector<std::int64_t>& values,
+                           std::int64_t size) {
+        if (!layer.contains(name))
+          layer[name] = std::vector<std::int64_t>(static_cast<std::size_t>(size));
+        for (std::int64_t j = 0; j < size; ++j) {
+          Json& sum = layer[name][static_cast<std::size_t>(j)];
+          sum = sum.get<std::int64_t>() +
+                values[i * static_cast<std::size_t>(size) + static_cast<std::size_t>(j)];
+        }
+      };
+      add("by_expert", of_domain.by_expert, counts.num_experts);
+      add("by_rank", of_domain.by_rank, counts.ep_size);
+    }
+    if (!counts.domains.empty()) all.push_back(std::move(layer));
+  }
+  return all;
 }
 
 }  // namespace
@@ -88,15 +122,16 @@ EngineOutcome run_engines(const comm::MpiComm& world, const EngineCase& engine_c
                                  .progress = {}};
   checkpoint::WeightLoader loader(checkpoint, &groups.node);
   const topology::Coordinates at = topology.coordinates(rank);
-  const auto model = models::make_model(
-      config,
-      {.sizes = engine_case.sizes,
-       .coordinates = at,
-       .layers = topology::layers_of_stage(static_cast<int>(config.num_layers),
-                                           engine_case.sizes.pp, at.pp,
-                                           engine_case.pipeline_layers),
-       .max_seq_len = engine_case.max_seq_len},
-      loader);
+  const auto model =
+      models::make_model(config,
+                         {.sizes = engine_case.sizes,
+                          .coordinates = at,
+                          .layers = topology::layers_of_stage(static_cast<int>(config.num_layers),
+                                                              engine_case.sizes.pp, at.pp,
+                                                              engine_case.pipeline_layers),
+                          .max_seq_len = engine_case.max_seq_len,
+                          .experts = engine_case.experts},
+                         loader);
   loader.load();
 
   ListSource source(requests, topology.sequence_group_index(rank), topology.num_sequence_groups());
@@ -133,6 +168,7 @@ EngineOutcome run_engines(const comm::MpiComm& world, const EngineCase& engine_c
   const engine::EngineStats stats = engine.stats();
   Json mine = Json::object();
   mine["rows"] = sink.rows;
+  mine["experts"] = expert_counts(engine.expert_counts());
   mine["preemptions"] = stats.num_preemptions;
   mine["reused"] = stats.reused_tokens;
   mine["steps"] = stats.num_steps;

@@ -28,6 +28,7 @@ struct EngineCase {
   bool enable_chunked_prefill = true;
   DType kv_dtype = DType::float32;
   std::vector<std::int32_t> eos_token_ids;
+  layers::ExpertPlacement experts;
 };
 
 struct RowOutcome {
@@ -44,6 +45,8 @@ struct RowOutcome {
 struct EngineOutcome {
   std::map<std::pair<std::int64_t, std::int32_t>, RowOutcome> rows;  ///< by (index, sample)
   std::int64_t num_preemptions = 0, reused_tokens = 0, num_steps = 0;
+  /// Of all ranks: assignments by layer of the model and expert, and by layer and EP rank.
+  std::map<std::pair<std::int32_t, std::int64_t>, std::int64_t> by_expert, by_ep_rank;
 };
 
 /// Runs the requests through engines on the ranks of `world`; sequence groups share them by turns.
