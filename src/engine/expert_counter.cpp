@@ -7,15 +7,16 @@
 namespace trireme::engine {
 
 void double_windows(std::vector<std::vector<std::int64_t>>& windows) {
+  std::vector<std::vector<std::int64_t>> doubled;
   for (std::size_t i = 0; i < windows.size(); ++i) {
     if (i % 2 == 0) {
-      windows[i / 2] = std::move(windows[i]);
+      doubled.push_back(std::move(windows[i]));
       continue;
     }
-    std::vector<std::int64_t>& sum = windows[i / 2];
+    std::vector<std::int64_t>& sum = doubled.back();
     for (std::size_t j = 0; j < sum.size(); ++j) sum[j] += windows[i][j];
   }
-  windows.resize((windows.size() + 1) / 2);
+  windows = std::move(doubled);
 }
 
 ExpertCounter::ExpertCounter(const layers::MoeSpec& spec, const Options& options, int num_lanes)
