@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "eplb/random.h"
-#include "eplb/scenario_annealing.h"
+#include "eplb/cooling.h"
 
 namespace trireme::eplb {
 
@@ -18,7 +18,7 @@ class Search {
         options_(options),
         num_scenarios_(num_scenarios),
         random_(options.seed),
-        annealing_(kFirstTemperature * static_cast<double>(state_.cost()), kHalvings,
+        cooling_(kFirstTemperature * static_cast<double>(state_.cost()), kHalvings,
                    options.num_steps),
         best_(state_.expert_of_slot()),
         best_cost_(state_.cost()) {
@@ -38,7 +38,7 @@ class Search {
       } else {
         try_swap(slot, random_.below(shape_.num_slots()));
       }
-      annealing_.cool();
+      cooling_.cool();
     }
     keep_best();
     return best_;
@@ -66,7 +66,7 @@ class Search {
         moves(expert, other_expert, rank) + moves(other_expert, expert, other_rank);
     if (moved > 0 && moved_ + moved > options_.max_moved && !old_counts_.empty()) return;
     const std::int64_t cost = state_.cost_of_swap(slot, other);
-    if (!annealing_.accepts(cost - state_.cost(), random_)) return;
+    if (!cooling_.accepts(static_cast<double>(cost - state_.cost()), random_)) return;
     keep_best_before(cost);
     moved_ += moved;
     state_.swap(slot, other, cost);
@@ -78,7 +78,7 @@ class Search {
     const std::int64_t moved = moves(old, expert, rank);
     if (moved > 0 && moved_ + moved > options_.max_moved && !old_counts_.empty()) return;
     const std::int64_t cost = state_.cost_of_retarget(slot, expert);
-    if (!annealing_.accepts(cost - state_.cost(), random_)) return;
+    if (!cooling_.accepts(static_cast<double>(cost - state_.cost()), random_)) return;
     keep_best_before(cost);
     moved_ += moved;
     state_.retarget(slot, expert, cost);
@@ -112,7 +112,7 @@ class Search {
   const ScenarioOptions& options_;
   std::int64_t num_scenarios_;
   Random random_;
-  ScenarioAnnealing annealing_;
+  Cooling cooling_;
   std::vector<std::int32_t> old_counts_;  // [experts, ranks] of the previous placement; or empty
   std::int64_t moved_ = 0;                // replicas on ranks that they were not on before
   std::vector<std::int32_t> best_;

@@ -1,5 +1,6 @@
-// Placements for several conditions at once.
-// usage: eplb_scenario_bench mixtures [SEEDS [CASE]]
+// Placements for several conditions at once, and placements that send tokens to few nodes; beside
+// DeepSeek's algorithm on the same loads.
+// usage: eplb_scenario_bench [all | mixtures [SEEDS [CASE]] | traffic [LAYERS]]
 
 #include <algorithm>
 #include <chrono>
@@ -8,9 +9,12 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "eplb/deepseek.h"
 #include "eplb/fixed_point.h"
+#include "eplb/replica_share.h"
 #include "eplb/scenario.h"
+#include "eplb/traffic.h"
 #include "eplb_loads.h"
 
 namespace {
@@ -191,12 +195,86 @@ void mixtures(std::int64_t seeds, int only) {
   }
 }
 
+/// One way to place, over all layers: balance on the training tokens, on the test tokens, and
+/// remote nodes per token on both.
+struct Traffic {
+  double train_balance = 0, highest = 0, test_balance = 0, train_remote = 0, test_remote = 0,
+         seconds = 0;
+};
+
+/// The tokens of one layer, trained on and held out.
+struct LayerTokens {
+  eplb::Choices train, test;
+  std::vector<std::int64_t> loads, test_loads;
+};
+
+void add_traffic(Traffic& sum, const std::vector<std::int32_t>& placed, const LayerTokens& tokens,
+                 const Shape& shape, double start, double share) {
+  constexpr auto kHome = eplb::ReplicaChoice::home;
+  sum.seconds += (seconds() - start) * share;
+  const double balance = eplb::balance_of_choice(tokens.loads, placed, {}, shape, kHome);
+  sum.train_balance += balance * share;
+  sum.highest = std::max(sum.highest, balance);
+  sum.test_balance += eplb::balance_of_choice(tokens.test_loads, placed, {}, shape, kHome) * share;
+  sum.train_remote += remote_nodes_per_token(tokens.train, placed, {}, shape, kHome) * share;
+  sum.test_remote += remote_nodes_per_token(tokens.test, placed, {}, shape, kHome) * share;
+}
+
+void print_traffic(const char* name, const Traffic& traffic) {
+  std::printf(
+      "  %-22s balance %.4f (highest %.4f), test %.4f; remote nodes %.4f, test %.4f; %.3f s\n",
+      name, traffic.train_balance, traffic.highest, traffic.test_balance, traffic.train_remote,
+      traffic.test_remote, traffic.seconds);
+  std::fflush(stdout);
+}
+
+void traffic(const char* name, trireme::bench::TokenGate gate, std::int64_t num_layers) {
+  gate.num_layers = num_layers;
+  const Shape shape = eplb::make_shape(256, 288, 32, 4);
+  const auto drawn = trireme::bench::token_loads(gate, 1);
+  const double share = 1 / static_cast<double>(num_layers);
+  constexpr double kTolerances[] = {0.005, 0.01, 0.02};
+  Traffic hierarchical, global, ours[std::size(kTolerances)];
+  for (std::int64_t layer = 0; layer < num_layers; ++layer) {
+    const LayerTokens tokens{
+        .train = {drawn.train.choices[layer], drawn.train.home, gate.top_k},
+        .test = {drawn.test.choices[layer], drawn.test.home, gate.top_k},
+        .loads = trireme::bench::count_choices(drawn.train.choices[layer], 256),
+        .test_loads = trireme::bench::count_choices(drawn.test.choices[layer], 256)};
+    double start = seconds();
+    const auto fixed = eplb::to_fixed_point(tokens.loads);
+    add_traffic(hierarchical, eplb::deepseek_placement(fixed, shape, 8), tokens, shape, start,
+                share);
+    start = seconds();
+    const auto spread = eplb::deepseek_placement(fixed, shape, 1);
+    add_traffic(global, spread, tokens, shape, start, share);
+    for (std::size_t index = 0; index < std::size(kTolerances); ++index) {
+      start = seconds();
+      const auto placed = plan_traffic(tokens.loads, tokens.train, spread, shape,
+                                       {.tolerance = kTolerances[index]});
+      add_traffic(ours[index], placed, tokens, shape, start, share);
+    }
+  }
+  std::printf("%s: 256 experts, 4 nodes x 8 ranks x 9 slots, mean of %d layers\n", name,
+              static_cast<int>(num_layers));
+  print_traffic("DeepSeek hierarchical", hierarchical);
+  print_traffic("DeepSeek global", global);
+  for (std::size_t index = 0; index < std::size(kTolerances); ++index) {
+    print_traffic(trireme::cat("trireme, within ", kTolerances[index]).c_str(), ours[index]);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "all";
   const std::int64_t seeds = argc > 2 ? std::atoll(argv[2]) : 10;
+  const std::int64_t layers = argc > 2 && what == "traffic" ? std::atoll(argv[2]) : 4;
   const int only = argc > 3 ? std::atoi(argv[3]) : -1;
   if (what == "all" || what == "mixtures") mixtures(seeds, only);
+  if (what == "all" || what == "traffic") {
+    traffic("grouped gate", {}, layers);
+    traffic("plain top-8", {.groups_kept = 8}, layers);
+  }
   return 0;
 }

@@ -10,15 +10,16 @@ namespace trireme::eplb {
 /// When a search by simulated annealing takes a change for the worse. Uses additions and
 /// multiplications only, so that it decides alike on every machine, which std::log does not
 /// promise.
-class ScenarioAnnealing {
+class Cooling {
  public:
   /// The temperature falls from `first` by 2^-halvings over `num_steps` steps.
-  ScenarioAnnealing(double first, double halvings, std::int64_t num_steps);
+  Cooling(double first, double halvings, std::int64_t num_steps);
 
+  double temperature() const { return temperature_; }
   void cool() { temperature_ *= factor_; }
-  bool accepts(std::int64_t increase, Random& random) const {
-    return increase <= 0 || static_cast<double>(increase) <
-                                temperature_ * exponential_[random.next() >> (64 - kTableBits)];
+  bool accepts(double increase, Random& random) const {
+    return increase <= 0 ||
+           increase < temperature_ * exponential_[random.next() >> (64 - kTableBits)];
   }
 
  private:

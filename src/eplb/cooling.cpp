@@ -1,4 +1,4 @@
-#include "eplb/scenario_annealing.h"
+#include "eplb/cooling.h"
 
 #include <algorithm>
 
@@ -23,7 +23,7 @@ double negative_log(double x) {
 
 }  // namespace
 
-ScenarioAnnealing::ScenarioAnnealing(double first, double halvings, std::int64_t num_steps)
+Cooling::Cooling(double first, double halvings, std::int64_t num_steps)
     : temperature_(first),
       factor_(1 - halvings * kLog2 / static_cast<double>(std::max<std::int64_t>(num_steps, 1))) {
   const double size = static_cast<double>(exponential_.size());
