@@ -43,8 +43,11 @@ class LayerState {
   std::int64_t share(std::int32_t expert, std::int32_t replicas) const {
     return loads_[expert] / replicas;
   }
+  std::int32_t replicas_on(std::int32_t rank, std::int32_t expert) const {
+    return held_[static_cast<std::int64_t>(rank) * shape_.num_experts + expert];
+  }
   bool holds(std::int32_t rank, std::int32_t expert) const {
-    return held_[static_cast<std::int64_t>(rank) * shape_.num_experts + expert] != 0;
+    return replicas_on(rank, expert) != 0;
   }
   /// Whether exchanging two slots would put two replicas of an expert on a rank.
   bool swap_duplicates(std::int32_t a, std::int32_t b) const {

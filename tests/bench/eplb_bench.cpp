@@ -5,12 +5,14 @@
 #include <time.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <set>
 #include <string>
 
 #include "eplb/deepseek.h"
+#include "eplb/incremental.h"
 #include "eplb/layer_solver.h"
 #include "eplb/lower_bound.h"
 #include "eplb_loads.h"
@@ -110,6 +112,69 @@ void measure_static(const Setting& setting, const Popularity& popularity, std::u
   std::fflush(stdout);
 }
 
+/// Loads of one layer before and after 30 % of them turn to another mixture of its four domains.
+struct Drift {
+  std::vector<std::int64_t> before, after;
+};
+
+Drift draw_drift(const Popularity& popularity, std::int64_t num_experts, eplb::Random& random) {
+  constexpr double kNew = 0.3, kSpread = 0.8;
+  constexpr int kDomains = 4;
+  const auto base = bench::draw_shares(popularity, num_experts, random);
+  std::vector<double> old(num_experts, 0.0), fresh(num_experts, 0.0);
+  for (int domain = 0; domain < kDomains; ++domain) {
+    const double in_old = random.uniform(), in_fresh = random.uniform();
+    for (std::int64_t expert = 0; expert < num_experts; ++expert) {
+      const double share = base[expert] * std::exp(kSpread * bench::normal(random));
+      old[expert] += in_old * share;
+      fresh[expert] += in_fresh * share;
+    }
+  }
+  bench::normalise(old);
+  bench::normalise(fresh);
+  Drift drift;
+  drift.before = bench::draw_counts(old, {}, random);
+  for (std::int64_t expert = 0; expert < num_experts; ++expert) {
+    old[expert] += kNew * (fresh[expert] - old[expert]);
+  }
+  drift.after = bench::draw_counts(old, {}, random);
+  return drift;
+}
+
+void measure_drift(const Setting& setting, const Popularity& popularity, double target,
+                   std::uint64_t seed) {
+  const eplb::Shape& shape = setting.shape;
+  Spread stale, fresh, ours, moved, fresh_moved, milliseconds;
+  for (std::int64_t layer = 0; layer < setting.layers; ++layer) {
+    eplb::Random random(seed, static_cast<std::uint64_t>(layer));
+    const Drift drift = draw_drift(popularity, shape.num_experts, random);
+    const auto old =
+        eplb::solve_layer(drift.before, shape, eplb::lower_bound(drift.before, shape), {}, random);
+    const double begin = thread_seconds();
+    const auto placed = eplb::rebalance(old, drift.after, shape, {.target = target});
+    milliseconds.add(1e3 * (thread_seconds() - begin));
+    const auto published_old = eplb::deepseek_placement(drift.before, shape, 1);
+    const auto published = eplb::keep_slots(
+        published_old, eplb::deepseek_placement(drift.after, shape, 1), shape.slots_per_rank);
+
+    stale.add(eplb::balance(drift.after, published_old, shape.num_ranks));
+    fresh.add(eplb::balance(drift.after, published, shape.num_ranks));
+    ours.add(eplb::balance(drift.after, placed, shape.num_ranks));
+    const double slots = shape.num_slots();
+    moved.add(100 * static_cast<double>(eplb::count_changed(old, placed)) / slots);
+    fresh_moved.add(100 * static_cast<double>(eplb::count_changed(published_old, published)) /
+                    slots);
+  }
+  std::printf(
+      "drift %ldx%d %2dx%-2d %-9s stale %.3f/%.3f deepseek %.4f moved %.1f%% ours to %.3f: "
+      "%.4f/%.4f moved %.1f%% (most %.1f%%) ms a layer %.2f (most %.2f)\n",
+      setting.layers, shape.num_experts, shape.num_ranks, shape.slots_per_rank,
+      popularity.name().c_str(), stale.mean(), stale.highest, fresh.mean(), fresh_moved.mean(),
+      target, ours.mean(), ours.highest, moved.mean(), moved.highest, milliseconds.mean(),
+      milliseconds.highest);
+  std::fflush(stdout);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -119,6 +184,10 @@ int main(int argc, char** argv) {
     for (const Setting& setting : kSettings) {
       for (const Popularity& popularity : kPopularities) {
         if (what != "drift") measure_static(setting, popularity, static_cast<std::uint64_t>(seed));
+        for (const double target : {1.05, 1.02, 1.005}) {
+          if (what != "static")
+            measure_drift(setting, popularity, target, static_cast<std::uint64_t>(seed));
+        }
       }
     }
   }

@@ -50,11 +50,6 @@ std::int64_t binomial(std::int64_t trials, double share, Random& random) {
   return successes;
 }
 
-void normalise(std::vector<double>& shares) {
-  const double total = std::accumulate(shares.begin(), shares.end(), 0.0);
-  for (double& share : shares) share /= total;
-}
-
 std::vector<double> dirichlet(std::span<const double> shapes, Random& random) {
   std::vector<double> shares;
   for (const double shape : shapes) shares.push_back(gamma(shape, random));
@@ -109,6 +104,11 @@ TokenChoices draw_choices(const TokenGate& gate, std::span<const std::vector<dou
 }
 
 }  // namespace
+
+void normalise(std::vector<double>& shares) {
+  const double total = std::accumulate(shares.begin(), shares.end(), 0.0);
+  for (double& share : shares) share /= total;
+}
 
 std::string Popularity::name() const {
   return cat(family == Family::zipf ? "zipf " : "logn ", parameter);

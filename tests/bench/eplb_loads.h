@@ -24,6 +24,9 @@ struct Popularity {
 /// A normal number; two draws of the stream.
 double normal(eplb::Random& random);
 
+/// Makes shares sum to 1.
+void normalise(std::vector<double>& shares);
+
 /// Shares of the experts of one layer, in random order, that sum to 1.
 std::vector<double> draw_shares(const Popularity& popularity, std::int64_t num_experts,
                                 eplb::Random& random);
