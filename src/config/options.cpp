@@ -87,7 +87,7 @@ void check_value(const Syntax& syntax, const Options::Given& given) {
 
 void check_arguments(const Syntax& syntax, const std::vector<std::string>& arguments) {
   const std::size_t expected = syntax.arguments.size();
-  if (arguments.size() < expected) {
+  if (arguments.size() < expected && !syntax.arguments[arguments.size()].starts_with("[")) {
     refuse(syntax.command, cat(syntax.arguments[arguments.size()], " is missing"));
   }
   if (arguments.size() > expected) {
@@ -140,6 +140,14 @@ std::string Options::value(std::string_view name, const std::string& fallback) c
   return fallback;
 }
 
+std::vector<std::string> Options::values(std::string_view name) const {
+  std::vector<std::string> all;
+  for (const Given& given : given_) {
+    if (given.name == name) all.push_back(given.value);
+  }
+  return all;
+}
+
 std::optional<std::int64_t> Options::whole(std::string_view name, std::int64_t min,
                                            std::int64_t max) const {
   const std::string text = value(name);
@@ -157,16 +165,21 @@ Options parse_options(const Syntax& syntax, const std::vector<std::string>& argu
   Options options;
   options.command_ = syntax.command;
   std::string unknown;
+  std::string takes_more;  // the flag whose values may go on
   for (const po::option& option : parsed_words(syntax, {arguments.begin(), end_of_flags})) {
     const std::string word = option.original_tokens.empty() ? "" : option.original_tokens[0];
     if (option.string_key == "help") options.help_ = true;
     const bool is_argument = option.string_key.empty();
     if (option.unregistered || (is_argument && word.size() > 1 && word[0] == '-')) {
       unknown += cat(unknown.empty() ? "" : "; ", unknown_flag(syntax, word));
+    } else if (is_argument && !takes_more.empty()) {
+      options.given_.push_back({takes_more, option.value.at(0)});
     } else if (is_argument) {
       options.arguments_.push_back(option.value.at(0));
     } else {
       options.given_.push_back({option.string_key, option.value.at(0)});
+      const Flag* flag = find_flag(syntax, option.string_key);
+      takes_more = flag != nullptr && flag->value.ends_with("...") ? flag->name : "";
     }
   }
   if (options.help_) return options;

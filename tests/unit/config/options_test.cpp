@@ -47,6 +47,33 @@ TEST(ParseOptions, LetsTheLastOneWinAndSwitchesBeOff) {
   EXPECT_EQ(options.value("name", "fallback"), "fallback");
 }
 
+TEST(ParseOptions, GivesAFlagAllItsValues) {
+  Syntax syntax;
+  syntax.command = "eplb plan";
+  syntax.flags = {{"loads", "FILE...", "Input", "files"}, {"seed", "N", "Input", "a seed"}};
+
+  const Options options =
+      parse_options(syntax, {"--loads", "a", "b", "--seed", "1", "--loads=c", "d"});
+
+  EXPECT_EQ(options.values("loads"), (Words{"a", "b", "c", "d"}));
+  EXPECT_EQ(options.whole("seed", 0, 9), 1);
+  const std::string message = refusal(ErrorKind::usage, [&] {
+    parse_options(syntax, {"--seed", "1", "x"});
+  });
+  expect_in("'x' is one argument too many", message);
+}
+
+TEST(ParseOptions, LetsArgumentsInBracketsBeAway) {
+  Syntax syntax;
+  syntax.command = "eplb show";
+  syntax.arguments = {"LOADS", "[PLACEMENT]"};
+
+  EXPECT_EQ(parse_options(syntax, {"a"}).num_arguments(), 1u);
+  EXPECT_EQ(parse_options(syntax, {"a", "b"}).argument(1), "b");
+  expect_in("LOADS is missing", refusal(ErrorKind::usage, [&] { parse_options(syntax, {}); }));
+  expect_in("too many", refusal(ErrorKind::usage, [&] { parse_options(syntax, {"a", "b", "c"}); }));
+}
+
 TEST(ParseOptions, EndsFlagsAtTwoDashes) {
   const Options options = parsed({"--", "--overwrite", "-x"});
 
