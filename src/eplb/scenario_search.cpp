@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "eplb/random.h"
 #include "eplb/cooling.h"
+#include "eplb/random.h"
 
 namespace trireme::eplb {
 
@@ -18,8 +18,8 @@ class Search {
         options_(options),
         num_scenarios_(num_scenarios),
         random_(options.seed),
-        cooling_(kFirstTemperature * static_cast<double>(state_.cost()), kHalvings,
-                   options.num_steps),
+        cooling_(kFirstTemperature * static_cast<double>(state_.cost()) / shape.num_slots(),
+                 kHalvings, options.num_steps),
         best_(state_.expert_of_slot()),
         best_cost_(state_.cost()) {
     if (options.previous.empty()) return;
@@ -45,8 +45,8 @@ class Search {
   }
 
  private:
-  static constexpr double kFirstTemperature = 5e-4;  // of the cost
-  static constexpr double kHalvings = 8;
+  static constexpr double kFirstTemperature = 0.15;  // of the cost per slot
+  static constexpr double kHalvings = 9;
   static constexpr std::int32_t kRetargetsOfEight = 1;
 
   std::int32_t propose_slot() {

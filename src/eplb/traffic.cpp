@@ -37,15 +37,26 @@ Weights sum_weights(std::span<const std::int32_t> expert_of_slot,
 }
 
 /// The placement that the experts of the nodes give, each node packed by itself.
-std::vector<std::int32_t> pack_nodes(const NodeState& state, const Shape& shape) {
+std::vector<std::int32_t> pack_nodes(const NodeState& state, const Shape& shape,
+                                     std::int64_t enough, std::uint64_t seed) {
   std::vector<std::int32_t> expert_of_slot;
   for (std::int32_t node = 0; node < shape.num_nodes; ++node) {
     std::vector<Replica> replicas;
     for (const std::int32_t expert : state.experts(node)) {
       replicas.push_back({expert, state.replica_load(expert, node)});
     }
-    const auto packed = pack_node(replicas, shape.ranks_per_node());
+    const auto packed = pack_node(replicas, shape.ranks_per_node(), enough, seed);
     expert_of_slot.insert(expert_of_slot.end(), packed.begin(), packed.end());
+  }
+  return expert_of_slot;
+}
+
+/// [slots]
+std::vector<std::int32_t> all_experts(const NodeState& state, const Shape& shape) {
+  std::vector<std::int32_t> expert_of_slot;
+  for (std::int32_t node = 0; node < shape.num_nodes; ++node) {
+    const auto& experts = state.experts(node);
+    expert_of_slot.insert(expert_of_slot.end(), experts.begin(), experts.end());
   }
   return expert_of_slot;
 }
@@ -92,26 +103,27 @@ std::vector<std::int32_t> plan_traffic(std::span<const std::int64_t> loads, cons
   const auto tokens = make_tokens(choices, units, shape, options.most_tokens);
   const double limit = options.lowest_balance * (1 + options.tolerance);
   double best_balance = balance_of_choice(loads, best, {}, shape, options.choice);
+  const auto keep_better = [&](const std::vector<std::int32_t>& placed) {
+    const double balance = balance_of_choice(loads, placed, {}, shape, options.choice);
+    if (balance > limit && balance >= best_balance) return false;
+    best_balance = balance;
+    best = placed;
+    return balance <= limit;
+  };
   NodeState state(units, tokens, best, shape, options.choice);
   // Nodes get less room than ranks, and replicas less than a rank, so that the ranks can be packed.
-  double node_room = limit - 1, replica_room = limit * 15 / (shape.slots_per_rank + 14);
-  constexpr int kMostRounds = 4;
-  for (int round = 0; round < kMostRounds; ++round) {
-    node_room *= 0.85;
-    state.set_limits({units_of((1 + node_room) * shape.ranks_per_node()), units_of(replica_room)});
-    search_nodes(state, tokens, shape,
-                 {.seed = options.seed + static_cast<std::uint64_t>(round),
-                  .num_steps = round == 0 ? options.num_steps : options.num_steps / 8,
-                  .afresh = round == 0});
-    auto packed = pack_nodes(state, shape);
-    const double balance = balance_of_choice(loads, packed, {}, shape, options.choice);
-    if (balance <= limit) return packed;
-    if (balance < best_balance) {
-      best_balance = balance;
-      best = std::move(packed);
-    }
-    replica_room *= 0.85;
-  }
+  const double node_room = 0.85 * (limit - 1),
+               replica_room = limit * 15 / (shape.slots_per_rank + 14);
+  state.set_limits({.node_load = units_of((1 + node_room) * shape.ranks_per_node()),
+                    .replica_load = units_of(replica_room)});
+  search_nodes(state, tokens, shape, {.seed = options.seed, .num_steps = options.num_steps});
+  if (keep_better(pack_nodes(state, shape, units_of(limit), options.seed))) return best;
+  // The ranks could not be filled evenly with what their nodes have.
+  NodeState packed(units, tokens, best, shape, options.choice);
+  packed.set_limits({.rank_load = units_of(limit)});
+  search_nodes(packed, tokens, shape,
+               {.seed = options.seed, .num_steps = options.num_steps, .afresh = false});
+  keep_better(all_experts(packed, shape));
   return best;
 }
 

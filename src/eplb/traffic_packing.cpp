@@ -1,8 +1,11 @@
 #include "eplb/traffic_packing.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/error.h"
+#include "eplb/cooling.h"
+#include "eplb/random.h"
 
 namespace trireme::eplb {
 
@@ -55,6 +58,32 @@ class NodePacking {
     }
   }
 
+  /// Exchanges at random, on the sum of squares of what ranks have above the mean.
+  void anneal(std::uint64_t seed) {
+    const auto num_ranks = static_cast<std::int32_t>(ranks_.size());
+    const std::int64_t total = std::accumulate(loads_.begin(), loads_.end(), std::int64_t{0});
+    const std::int64_t mean = total / num_ranks;
+    Random random(seed);
+    Cooling cooling(kFirstTemperature * square(static_cast<double>(mean)), kHalvings, kNumSteps);
+    for (std::int64_t step = 0; step < kNumSteps; ++step, cooling.cool()) {
+      const std::int32_t rank = random.below(num_ranks), other_rank = random.below(num_ranks);
+      const auto slots = static_cast<std::int32_t>(slots_per_rank_);
+      Replica& replica = ranks_[rank][random.below(slots)];
+      Replica& other = ranks_[other_rank][random.below(slots)];
+      const std::int64_t moved = replica.load - other.load;
+      const auto above = [&](std::int64_t load) {
+        return square(static_cast<double>(std::max<std::int64_t>(load - mean, 0)));
+      };
+      const double before = above(loads_[rank]) + above(loads_[other_rank]);
+      const double after = above(loads_[rank] - moved) + above(loads_[other_rank] + moved);
+      if (rank == other_rank || moved == 0 || !cooling.accepts(after - before, random)) continue;
+      if (count(other_rank, replica.expert) > 0 || count(rank, other.expert) > 0) continue;
+      exchange(rank, replica, other_rank, other);
+    }
+  }
+
+  std::int64_t highest() const { return *std::ranges::max_element(loads_); }
+
   std::vector<std::int32_t> experts() const {
     std::vector<std::int32_t> all;
     for (const auto& rank : ranks_) {
@@ -64,6 +93,11 @@ class NodePacking {
   }
 
  private:
+  static constexpr double kFirstTemperature = 1e-2, kHalvings = 20;  // of the squared mean
+  static constexpr std::int64_t kNumSteps = 50'000;
+
+  static double square(double value) { return value * value; }
+
   std::int64_t count(std::size_t rank, std::int32_t expert) const {
     return std::ranges::count(ranks_[rank], expert, &Replica::expert);
   }
@@ -109,13 +143,18 @@ class NodePacking {
 
 }  // namespace
 
-std::vector<std::int32_t> pack_node(std::span<const Replica> replicas, std::int32_t num_ranks) {
+std::vector<std::int32_t> pack_node(std::span<const Replica> replicas, std::int32_t num_ranks,
+                                    std::int64_t enough, std::uint64_t seed) {
   TRIREME_CHECK(replicas.size() % num_ranks == 0, replicas.size(), " replicas on ", num_ranks,
                 " ranks");
   NodePacking packing(replicas, num_ranks);
   packing.part_duplicates();
   packing.descend();
-  return packing.experts();
+  if (packing.highest() <= enough) return packing.experts();
+  NodePacking annealed = packing;
+  annealed.anneal(seed);
+  annealed.descend();
+  return annealed.highest() < packing.highest() ? annealed.experts() : packing.experts();
 }
 
 }  // namespace trireme::eplb

@@ -38,7 +38,7 @@ class NodeSearch {
         penalty_(scale() * (options.afresh ? kFirstPenalty : kLastPenalty) /
                  static_cast<double>(kMeanLoad)),
         penalty_growth_(1) {
-    if (options.afresh && options.num_steps > 0) {
+    if (options.num_steps > 0) {
       penalty_growth_ += kPenaltyDoublings * kLog2 / static_cast<double>(options.num_steps);
     }
     remember();
@@ -66,8 +66,10 @@ class NodeSearch {
     const std::int32_t from = node(), to = node(), place_from = place(), place_to = place();
     const std::int32_t expert = state_.experts(from)[place_from];
     const std::int32_t other = state_.experts(to)[place_to];
-    if (from == to || expert == other) return;
-    if (!has_room(expert, to) || !has_room(other, from)) return;
+    if (expert == other || (from == to && !state_.minds_ranks())) return;
+    if (from == to && place_from / shape_.slots_per_rank == place_to / shape_.slots_per_rank)
+      return;
+    if (!has_room(expert, to, place_to) || !has_room(other, from, place_from)) return;
     const NodeState::Change changes[] = {{from, place_from, other}, {to, place_to, expert}};
     decide(changes);
   }
@@ -78,14 +80,15 @@ class NodeSearch {
     if (state_.replicas(old) < 2) return;
     const auto chosen = random_.below(static_cast<std::int32_t>(tokens_.experts.size()));
     const std::int32_t expert = tokens_.experts[chosen];  // often an expert that is in demand
-    if (expert == old || !has_room(expert, at)) return;
+    if (expert == old || !has_room(expert, at, slot)) return;
     const NodeState::Change changes[] = {{at, slot, expert}};
     decide(changes);
   }
 
   /// A rank should not get an expert twice.
-  bool has_room(std::int32_t expert, std::int32_t to) const {
-    return state_.copies(expert, to) < shape_.ranks_per_node();
+  bool has_room(std::int32_t expert, std::int32_t to, std::int32_t at) const {
+    return state_.minds_ranks() ? state_.copies_on_rank(expert, to, at) == 0
+                                : state_.copies(expert, to) < shape_.ranks_per_node();
   }
 
   void decide(std::span<const NodeState::Change> changes) {

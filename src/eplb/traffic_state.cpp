@@ -13,17 +13,18 @@ NodeState::NodeState(std::span<const std::int64_t> loads, const TokenSet& tokens
       loads_(loads.begin(), loads.end()),
       experts_(shape.num_nodes),
       copies_(shape.num_experts * shape.num_nodes, 0),
+      rank_copies_(shape.num_experts * shape.num_ranks, 0),
       replicas_(shape.num_experts, 0),
       holders_(shape.num_experts, 0),
       node_loads_(shape.num_nodes, 0),
+      rank_loads_(shape.num_ranks, 0),
       costs_(tokens, shape, choice) {
   const std::int32_t slots_per_node = shape.slots_per_rank * shape.ranks_per_node();
   for (std::int32_t slot = 0; slot < shape.num_slots(); ++slot) {
     experts_[slot / slots_per_node].push_back(expert_of_slot[slot]);
     add_copy(expert_of_slot[slot], slot / slots_per_node, 1);
+    ++rank_copies_[expert_of_slot[slot] * shape.num_ranks + slot / shape.slots_per_rank];
   }
-  constexpr std::int64_t kNone = std::int64_t{1} << 45;  // times slots it still fits
-  limits_ = {kNone, kNone};
   std::vector<std::int32_t> all(shape.num_experts);
   std::iota(all.begin(), all.end(), 0);
   for (const std::int32_t expert : all) {
@@ -37,7 +38,8 @@ NodeState::NodeState(std::span<const std::int64_t> loads, const TokenSet& tokens
 
 void NodeState::set_limits(const NodeLimits& limits) {
   for (std::int32_t expert = 0; expert < shape_.num_experts; ++expert) add_loads(expert, -1);
-  limits_ = limits;
+  limits_ =
+      limits;  // ranks that were not minded have no load yet, and lose it when they no longer are
   for (std::int32_t expert = 0; expert < shape_.num_experts; ++expert) add_loads(expert, 1);
   overload_ = measured_overload();
 }
@@ -68,6 +70,11 @@ void NodeState::add_loads(std::int32_t expert, std::int64_t sign) {
     const std::int64_t load = node_load(expert, node);
     node_loads_[node] += sign * load;
     replica_overload_ += sign * std::max<std::int64_t>(load - limits_.replica_load * here, 0);
+    if (!minds_ranks()) continue;
+    const std::int32_t first = node * shape_.ranks_per_node();
+    for (std::int32_t rank = first; rank < first + shape_.ranks_per_node(); ++rank) {
+      rank_loads_[rank] += sign * rank_copies_[expert * shape_.num_ranks + rank] * (load / here);
+    }
   }
 }
 
@@ -76,6 +83,10 @@ std::int64_t NodeState::measured_overload() const {
   for (const std::int64_t load : node_loads_) {
     overload += std::max<std::int64_t>(load - limits_.node_load, 0);
   }
+  if (!minds_ranks()) return overload;
+  for (const std::int64_t load : rank_loads_) {
+    overload += std::max<std::int64_t>(load - limits_.rank_load, 0);
+  }
   return overload;
 }
 
@@ -83,9 +94,12 @@ void NodeState::apply(std::span<const Change> changes) {
   for (const std::int32_t expert : touched_) add_loads(expert, -1);
   for (const Change& change : changes) {
     std::int32_t& place = experts_[change.node][change.place];
+    const std::int32_t rank = rank_of(change.node, change.place);
     add_copy(place, change.node, -1);
+    --rank_copies_[place * shape_.num_ranks + rank];
     place = change.expert;
     add_copy(place, change.node, 1);
+    ++rank_copies_[place * shape_.num_ranks + rank];
   }
   for (const std::int32_t expert : touched_) add_loads(expert, 1);
 }
@@ -104,19 +118,20 @@ NodeState::Effect NodeState::propose(std::span<const Change> changes, std::int64
   }
   apply(changes);
   effect_ = {.possible = false, .cost = cost_, .overload = measured_overload()};
-  costs_pending_ = effect_.overload <= most_overload;
+  const bool within_node = changes.size() == 2 && changes[0].node == changes[1].node;
+  effect_.possible = effect_.overload <= most_overload;
+  costs_pending_ = effect_.possible && !within_node;
   if (!costs_pending_) return effect_;
   for (const std::int32_t expert : touched_) {
     costs_.set_copies(expert,
                       std::span(copies_).subspan(expert * shape_.num_nodes, shape_.num_nodes));
   }
-  effect_.possible = true;
   effect_.cost += costs_.change_of(touched_);
   return effect_;
 }
 
 void NodeState::keep() {
-  costs_.keep();
+  if (costs_pending_) costs_.keep();
   cost_ = effect_.cost;
   overload_ = effect_.overload;
 }

@@ -198,8 +198,8 @@ void mixtures(std::int64_t seeds, int only) {
 /// One way to place, over all layers: balance on the training tokens, on the test tokens, and
 /// remote nodes per token on both.
 struct Traffic {
-  double train_balance = 0, highest = 0, test_balance = 0, train_remote = 0, test_remote = 0,
-         seconds = 0;
+  double even_balance = 0, train_balance = 0, highest = 0, test_balance = 0, train_remote = 0,
+         test_remote = 0, seconds = 0;
 };
 
 /// The tokens of one layer, trained on and held out.
@@ -213,6 +213,7 @@ void add_traffic(Traffic& sum, const std::vector<std::int32_t>& placed, const La
   constexpr auto kHome = eplb::ReplicaChoice::home;
   sum.seconds += (seconds() - start) * share;
   const double balance = eplb::balance_of_choice(tokens.loads, placed, {}, shape, kHome);
+  sum.even_balance += eplb::balance(tokens.loads, placed, shape.num_ranks) * share;
   sum.train_balance += balance * share;
   sum.highest = std::max(sum.highest, balance);
   sum.test_balance += eplb::balance_of_choice(tokens.test_loads, placed, {}, shape, kHome) * share;
@@ -221,10 +222,9 @@ void add_traffic(Traffic& sum, const std::vector<std::int32_t>& placed, const La
 }
 
 void print_traffic(const char* name, const Traffic& traffic) {
-  std::printf(
-      "  %-22s balance %.4f (highest %.4f), test %.4f; remote nodes %.4f, test %.4f; %.3f s\n",
-      name, traffic.train_balance, traffic.highest, traffic.test_balance, traffic.train_remote,
-      traffic.test_remote, traffic.seconds);
+  std::printf("  %-22s | %.4f %.4f %.4f %.4f | %.4f %.4f | %.3f\n", name, traffic.even_balance,
+              traffic.train_balance, traffic.highest, traffic.test_balance, traffic.train_remote,
+              traffic.test_remote, traffic.seconds);
   std::fflush(stdout);
 }
 
@@ -255,8 +255,12 @@ void traffic(const char* name, trireme::bench::TokenGate gate, std::int64_t num_
       add_traffic(ours[index], placed, tokens, shape, start, share);
     }
   }
-  std::printf("%s: 256 experts, 4 nodes x 8 ranks x 9 slots, mean of %d layers\n", name,
-              static_cast<int>(num_layers));
+  std::printf(
+      "%s: 256 experts, 4 nodes x 8 ranks x 9 slots, mean of %d layers; replicas at home "
+      "first\n"
+      "  %-22s | balance if replicas shared evenly, as chosen, highest layer, test | remote "
+      "nodes a token, test | s a layer\n",
+      name, static_cast<int>(num_layers), "");
   print_traffic("DeepSeek hierarchical", hierarchical);
   print_traffic("DeepSeek global", global);
   for (std::size_t index = 0; index < std::size(kTolerances); ++index) {
