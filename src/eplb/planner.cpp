@@ -70,20 +70,6 @@ void check_loads(const io::ExpertLoads& loads) {
   check_choices(loads);
 }
 
-/// Homes of tokens on as many ranks as are planned for, in place of those that recorded them.
-std::vector<std::int32_t> homes_for(const std::vector<std::int32_t>& recorded,
-                                    std::int64_t num_ranks) {
-  std::vector<std::int32_t> homes;
-  if (recorded.empty()) return homes;
-  const std::int64_t recorded_ranks = std::int64_t{*std::ranges::max_element(recorded)} + 1;
-  for (std::size_t token = 0; token < recorded.size(); ++token) {
-    const std::int64_t within = static_cast<std::int64_t>(token) % num_ranks;
-    homes.push_back(
-        static_cast<std::int32_t>((recorded[token] * num_ranks + within) / recorded_ranks));
-  }
-  return homes;
-}
-
 Objective choose_objective(const io::ExpertLoads& loads, const PlanOptions& options) {
   if (options.method == Method::deepseek) return Objective::total;
   if (options.objective == Objective::domains && loads.domains.size() < 2) {
@@ -270,6 +256,19 @@ class Planner {
 };
 
 }  // namespace
+
+std::vector<std::int32_t> homes_for(const std::vector<std::int32_t>& recorded,
+                                    std::int64_t num_ranks) {
+  std::vector<std::int32_t> homes;
+  if (recorded.empty()) return homes;
+  const std::int64_t recorded_ranks = std::int64_t{*std::ranges::max_element(recorded)} + 1;
+  for (std::size_t token = 0; token < recorded.size(); ++token) {
+    const std::int64_t within = static_cast<std::int64_t>(token) % num_ranks;
+    homes.push_back(
+        static_cast<std::int32_t>((recorded[token] * num_ranks + within) / recorded_ranks));
+  }
+  return homes;
+}
 
 Plan plan(const io::ExpertLoads& loads, const PlanOptions& options) {
   check_loads(loads);

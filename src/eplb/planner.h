@@ -47,6 +47,10 @@ struct Plan {
 /// fit them, or a previous placement of another shape.
 Plan plan(const io::ExpertLoads& loads, const PlanOptions& options);
 
+/// Homes of tokens on as many ranks as are planned for, in place of those that recorded them.
+std::vector<std::int32_t> homes_for(const std::vector<std::int32_t>& recorded,
+                                    std::int64_t num_ranks);
+
 /// "total", "windows", "domains".
 const char* name_of(Objective objective);
 
