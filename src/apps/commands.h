@@ -11,6 +11,7 @@ namespace trireme::apps {
 /// stderr, and returns the exit code or throws Error.
 int run_command(const std::vector<std::string>& arguments);
 int plan_command(const std::vector<std::string>& arguments);
+int eplb_command(const std::vector<std::string>& arguments);
 int prompts_command(const std::vector<std::string>& arguments);
 int results_command(const std::vector<std::string>& arguments);
 

@@ -22,6 +22,7 @@ struct Command {
 constexpr Command kCommands[] = {
     {"run", "runs a prompt file through a model, under mpirun or srun: the job", apps::run_command},
     {"plan", "checks a run without starting it: layout, memory, disk", apps::plan_command},
+    {"eplb", "places the experts of a model on the ranks, from recorded loads", apps::eplb_command},
     {"prompts", "makes and shows prompt files", apps::prompts_command},
     {"results", "shows, exports and rescues result files", apps::results_command},
 };
