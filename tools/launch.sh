@@ -82,6 +82,24 @@ ranks_per_node() {
   echo $((($1 + nodes - 1) / nodes))
 }
 
+# Open MPI's mpirun may wait forever when a rank is killed while it connects to it. It waits for
+# nothing once none of its processes is left: after ten seconds of that it is ended.
+end_if_forgotten() {  # PID_OF_MPIRUN
+  local children had_some=0 alone=0
+  [[ -r "/proc/$1/task/$1/children" ]] || return 0
+  while sleep 1 && read -r children <"/proc/$1/task/$1/children" || [[ -d "/proc/$1" ]]; do
+    if [[ -n "${children:-}" ]]; then
+      had_some=1 alone=0
+    else
+      alone=$((alone + had_some))
+    fi
+    if ((alone >= 10)); then
+      kill -KILL "$1"
+      return
+    fi
+  done 2>/dev/null
+}
+
 # A terminal's Ctrl-C reaches all processes of its group, and mpirun then ends the ranks within a
 # second. So mpirun gets a group of its own: the first Ctrl-C becomes SIGUSR1, on which trireme stops
 # cleanly, a further one SIGTERM.
@@ -91,6 +109,7 @@ run_for_terminal() {
   "$@" </dev/null &
   child=$!
   set +m
+  (end_if_forgotten "$child" </dev/null >/dev/null 2>&1 &)
   pass_on() {
     interrupted=1
     kill "-$1" "$child" 2>/dev/null || true
@@ -174,5 +193,8 @@ for name in OMP_WAIT_POLICY GOMP_SPINCOUNT; do
 done
 if ((EUID == 0)); then flags+=(--allow-run-as-root); fi
 if ((crowded)); then flags+=(--oversubscribe); fi
-if [[ ! -t 0 ]]; then exec mpirun "${flags[@]}" "$@"; fi
+if [[ ! -t 0 ]]; then
+  (end_if_forgotten $$ </dev/null >/dev/null 2>&1 &)
+  exec mpirun "${flags[@]}" "$@"
+fi
 run_for_terminal mpirun "${flags[@]}" "$@"

@@ -59,11 +59,13 @@ void print_plan(const config::RunCommandLine& command_line, const config::RunCon
   files.checkpoint = checkpoint::Checkpoint::open(config.paths.model);
   for (const std::string& warning : files.warnings) std::cerr << "warning: " << warning << "\n";
   config::require_none(models::check_layout(files.model, config, topology.sizes(), &given));
+  job::check_placement(files, config, topology.sizes());
   const models::MemoryInputs inputs{
       .checkpoint = files.checkpoint,
       .model = files.model,
       .config = config,
       .sizes = topology.sizes(),
+      .placement = files.placement ? &*files.placement : nullptr,
       .device_memory_bytes = device_memory(command_line, config, topology.sizes().world())};
   require_memory(inputs, !command_line.device_memory_bytes);
   std::uint64_t disk_bytes = 0;
@@ -71,7 +73,7 @@ void print_plan(const config::RunCommandLine& command_line, const config::RunCon
     disk_bytes = job::disk_space_needed(files, models::max_seq_len_of(files.model, config));
   }
   if (!config.paths.output.empty()) {
-    job::check_outputs(config.paths);
+    job::check_outputs(config.paths, files.model);
     io::check_disk_space(config.paths.output, disk_bytes);
   }
 

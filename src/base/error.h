@@ -28,6 +28,8 @@ int exit_code(ErrorKind kind);
 
 /// Exit code of a run that was stopped on request and kept its finished rows.
 inline constexpr int kExitStopped = 75;
+/// Of a complete run with failed rows, where `strict` asks for it.
+inline constexpr int kExitFailedRows = 10;
 
 /// An error with its kind and the place that raised it. The message names the thing, its value, what
 /// was expected, and the key or file to change.

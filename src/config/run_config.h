@@ -22,6 +22,7 @@ struct ParallelSizes {
 
 struct MoeConfig {
   std::string load_balancer;        ///< placement file; empty: none
+  std::string load_balancer_text;   ///< instead of a file: the map that stands in the configuration
   std::int64_t max_num_tokens = 0;  ///< tokens of one expert exchange; 0: max_num_tokens × TP
 };
 
@@ -56,7 +57,8 @@ struct SamplingDefaults {
 
 struct IoPaths {
   std::string model, prompts, output, run_dir;  ///< run_dir empty: OUTPUT.run
-  std::string record_loads;                     ///< empty: default; "none": off
+  std::string record_loads;  ///< empty: OUTPUT.loads.h5 for models with experts; "none": off
+  bool record_choices = false;
   bool overwrite = false;
   bool keep_run_directory = false;
   bool allow_links = false;  ///< links and virtual datasets in the prompt file

@@ -30,7 +30,7 @@ class Validator {
     pipeline_layers();
     step_limits();
     devices();
-    expert_balancing();
+    recording();
     sampling();
     return std::move(faults_);
   }
@@ -166,13 +166,10 @@ class Validator {
          [&] { return cat("at most max_tokens, which is ", *sampling.max_tokens); });
   }
 
-  /// Keys whose part of the program is not there: refused rather than ignored.
-  void expert_balancing() {
-    rule({"moe_config.load_balancer"}, config_.moe.load_balancer.empty(),
-         [] { return "none: placement of experts is not in this build yet"; });
-    const std::string& loads = config_.paths.record_loads;
-    rule({"record_loads"}, loads.empty() || loads == "none",
-         [] { return "auto or none: recording expert loads is not in this build yet"; });
+  void recording() {
+    rule({"record_choices", "record_loads"},
+         !config_.paths.record_choices || config_.paths.record_loads != "none",
+         [] { return "false, since record_loads is none and choices stand in its file"; });
   }
 
   const RunConfig& config_;

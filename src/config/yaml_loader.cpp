@@ -8,6 +8,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/nearest.h"
 #include "config/key_table.h"
 #include "config/value.h"
@@ -134,6 +135,27 @@ std::string meant(const std::string& name) {
   return best.empty() ? best : full_names.at(best);
 }
 
+std::string flow_text(const YamlNode& node) {
+  if (node.kind == YamlNode::Kind::null) return "null";
+  if (node.is_scalar()) return node.quoted ? Json(node.text).dump() : node.text;
+  std::string text;
+  for (std::size_t i = 0; i < node.items.size(); ++i) {
+    if (i > 0) text += ", ";
+    if (node.is_map()) text += cat(node.keys[i].name, ": ");
+    text += flow_text(node.items[i]);
+  }
+  return node.is_map() ? cat("{", text, "}") : cat("[", text, "]");
+}
+
+/// A map as YAML text of its own, one key a line.
+std::string block_text(const YamlNode& map) {
+  std::string text;
+  for (std::size_t i = 0; i < map.items.size(); ++i) {
+    text += cat(map.keys[i].name, ": ", flow_text(map.items[i]), "\n");
+  }
+  return text;
+}
+
 class MapReader {
  public:
   MapReader(const std::string& name, Loaded& loaded) : name_(name), loaded_(loaded) {}
@@ -154,7 +176,9 @@ class MapReader {
 
  private:
   void read_value(const std::string& full_name, int line, const YamlNode& value) {
-    if (const Key* key = find_key(full_name)) {
+    if (full_name == "moe_config.load_balancer" && value.is_map()) {
+      loaded_.config.moe.load_balancer_text = block_text(value);
+    } else if (const Key* key = find_key(full_name)) {
       if (auto wrong = assign(*key, value, loaded_.config)) fault(full_name, *wrong + at(line));
     } else if (is_section(full_name)) {
       if (value.is_map()) {

@@ -53,6 +53,10 @@ PlacementFile read_placement(const std::string& path, const LayerNumbers& number
                                : parse_placement_yaml(text, path);
 }
 
+PlacementFile parse_placement(std::string_view text, const std::string& name) {
+  return parse_placement_yaml(text, name);
+}
+
 std::string placement_text(const PlacementFile& file, PlacementFormat format) {
   return format == PlacementFormat::trtllm ? placement_yaml(file)
                                            : placement_json(file.placement, format);

@@ -4,6 +4,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "eplb/placement.h"
@@ -57,6 +58,10 @@ struct LayerNumbers {
 /// Error(input) that names file, layer and value; whether it fits a model is not looked at.
 PlacementFile read_placement(const std::string& path, const LayerNumbers& numbers = {});
 
+/// Reads a placement that stands as a YAML map in another file; `name` is what messages call it.
+/// Without initial_global_assignments it has no layers: fill_assignments() makes them.
+PlacementFile parse_placement(std::string_view text, const std::string& name);
+
 /// The text of a file. For `ascend` the placement must have an ep_size. Rows that `sglang` wants
 /// for layers without experts hold the experts in the order of their numbers.
 std::string placement_text(const PlacementFile& file, PlacementFormat format);
@@ -66,6 +71,11 @@ void write_placement(const PlacementFile& file, PlacementFormat format, const st
 
 /// SHA-256 of where the experts are and how replicas share, the same however it is written down.
 std::string assignments_hash(const Placement& placement);
+
+/// Gives a placement without layers TensorRT-LLM's assignments for that: slot i holds expert
+/// i mod num_experts in each of these layers.
+void fill_assignments(Placement& placement, std::span<const std::int32_t> layers,
+                      std::int64_t num_experts);
 
 /// The model and the ranks that a placement is to serve.
 struct PlacementUse {

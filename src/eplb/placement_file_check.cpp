@@ -94,6 +94,18 @@ void check_layer(const LayerPlacement& layer, const Placement& placement, const 
 
 }  // namespace
 
+void fill_assignments(Placement& placement, std::span<const std::int32_t> layers,
+                      std::int64_t num_experts) {
+  if (!placement.layers.empty()) return;
+  for (const std::int32_t layer : layers) {
+    LayerPlacement placed{layer, {}, {}};
+    for (std::int64_t slot = 0; slot < placement.num_slots; ++slot) {
+      placed.expert_of_slot.push_back(static_cast<std::int32_t>(slot % num_experts));
+    }
+    placement.layers.push_back(std::move(placed));
+  }
+}
+
 std::vector<std::string> check_placement(const Placement& placement, const PlacementUse& use) {
   std::vector<std::string> faults;
   check_sizes(placement, use, faults);

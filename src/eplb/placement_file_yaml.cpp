@@ -276,7 +276,9 @@ PlacementFile parse_placement_yaml(std::string_view text, const std::string& pat
     file.placement.layer_updates_per_iter =
         reader.integer(*updates, "layer_updates_per_iter", 0, kMaxLayerNumber);
   }
-  take_assignments(reader, reader.at(root, "initial_global_assignments"), file.placement);
+  if (const YamlNode* map = YamlReader::find(root, "initial_global_assignments")) {
+    take_assignments(reader, *map, file.placement);
+  }
   const std::string facts = facts_text(text);
   if (!facts.empty()) {
     take_facts(reader, reader.parse(facts), file);

@@ -44,20 +44,19 @@ bool is_same_file(const std::string& a, const std::string& b) {
          first.st_dev == second.st_dev && first.st_ino == second.st_ino;
 }
 
-void check_output_file(const config::IoPaths& paths) {
-  const std::string& output = paths.output;
-  check_folder_of("output", output);
+void check_output_file(const char* key, const std::string& output, const config::IoPaths& paths) {
+  check_folder_of(key, output);
   struct stat status {};
   if (output.ends_with('/') || (::stat(output.c_str(), &status) == 0 && S_ISDIR(status.st_mode))) {
-    refuse("output", output, "a file name, and this is a folder");
+    refuse(key, output, "a file name, and this is a folder");
   }
   if (is_same_file(output, paths.prompts)) {
-    refuse("output", output, "another file than the prompts");
+    refuse(key, output, "another file than the prompts");
   }
   if (!paths.overwrite && io::exists(output)) {
-    refuse("output", output,
-           "a new file, and it is there already; name another --output, or give --overwrite to "
-           "replace it when the run is complete");
+    refuse(key, output,
+           cat("a new file, and it is there already; name another one, or give --overwrite to "
+               "replace it when the run is complete"));
   }
 }
 
@@ -79,8 +78,18 @@ void check_run_directory(const config::IoPaths& paths) {
 
 }  // namespace
 
-void check_outputs(const config::IoPaths& paths) {
-  check_output_file(paths);
+std::string loads_path(const config::IoPaths& paths, const checkpoint::ModelConfig& model) {
+  if (paths.record_loads == "none" || model.num_experts == 0) return {};
+  return paths.record_loads.empty() ? paths.output + ".loads.h5" : paths.record_loads;
+}
+
+void check_outputs(const config::IoPaths& paths, const checkpoint::ModelConfig& model) {
+  check_output_file("output", paths.output, paths);
+  const std::string loads = loads_path(paths, model);
+  if (!loads.empty()) {
+    if (loads == paths.output) refuse("record_loads", loads, "another file than the output");
+    check_output_file("record_loads", loads, paths);
+  }
   check_run_directory(paths);
 }
 

@@ -8,10 +8,13 @@
 
 namespace trireme::job {
 
-/// Rule 17 of DESIGN section 3, without making anything: output and run directory lie in folders
-/// that can be written and are not there yet, or may be replaced (`overwrite`). `paths` is
-/// resolved. Throws Error(output).
-void check_outputs(const config::IoPaths& paths);
+/// Rule 17 of DESIGN section 3, without making anything: output, expert loads and run directory lie
+/// in folders that can be written and are not there yet, or may be replaced (`overwrite`). `paths`
+/// is resolved. Throws Error(output).
+void check_outputs(const config::IoPaths& paths, const checkpoint::ModelConfig& model);
+
+/// Where the expert loads go; empty: nowhere.
+std::string loads_path(const config::IoPaths& paths, const checkpoint::ModelConfig& model);
 
 /// Bytes that journals and results will need about: the allowed output of the first rows, taken for
 /// all of them. `max_seq_len` bounds a row.

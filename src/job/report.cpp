@@ -39,6 +39,7 @@ std::string report_text(const ReportInput& input) {
   text +=
       cat("\n  KV reuse   ", grouped(total.reused_tokens), " prompt tokens not computed again; ",
           grouped(total.num_preemptions), " preemption(s)");
+  text += input.experts;
   text += cat("\n  time       ", duration_text(times.total_s), " in all, on rank 0:");
   const double inside =
       stats.forward_seconds + stats.sample_seconds + stats.plan_seconds + stats.idle_seconds;

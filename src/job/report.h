@@ -19,6 +19,7 @@ struct ReportInput {
   const engine::EngineStats& stats;  ///< of rank 0
   const RunTimes& times;
   std::string output;
+  std::string experts;  ///< what expert_report() says
 };
 
 /// The closing summary, several lines. A run whose rows all failed says so first and loudly.

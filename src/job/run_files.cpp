@@ -10,7 +10,9 @@
 #include "config/faults.h"
 #include "config/key_table.h"
 #include "config/value.h"
+#include "eplb/placement_file.h"
 #include "io/sha256.h"
+#include "job/job_loads.h"
 #include "job/prompt_preparer.h"
 #include "models/model.h"
 
@@ -61,6 +63,10 @@ bool hold_text(io::PromptReader& reader) {
   return false;
 }
 
+std::string placement_name(const config::MoeConfig& moe) {
+  return moe.load_balancer.empty() ? "the map of the configuration" : moe.load_balancer;
+}
+
 void open_text(const config::RunConfig& config, RunFiles& files) {
   const std::string& model_dir = config.paths.model;
   const bool needs_tokenizer = files.prompts && files.prompts->with(hold_text);
@@ -91,13 +97,48 @@ std::string sampling_text(const config::RunConfig& config) {
   return values.dump(-1, ' ', true, Json::error_handler_t::replace);
 }
 
+std::optional<eplb::Placement> open_placement(const config::MoeConfig& moe,
+                                              const checkpoint::ModelConfig& model,
+                                              std::vector<std::string>& warnings) {
+  if (moe.load_balancer.empty() && moe.load_balancer_text.empty()) return {};
+  if (model.num_experts == 0) {
+    fail(ErrorKind::config, cat("moe_config.load_balancer is ", placement_name(moe),
+                                ", expected none, since ", model.architecture, " has no experts"));
+  }
+  eplb::Placement placement =
+      (moe.load_balancer.empty()
+           ? eplb::parse_placement(moe.load_balancer_text, placement_name(moe))
+           : eplb::read_placement(moe.load_balancer))
+          .placement;
+  eplb::fill_assignments(placement, moe_layers_of(model), model.num_experts);
+  if (placement.layer_updates_per_iter > 0) {
+    warnings.push_back(cat(placement_name(moe), ": layer_updates_per_iter is ",
+                           placement.layer_updates_per_iter,
+                           "; this job keeps the placement that it starts with"));
+  }
+  return placement;
+}
+
 }  // namespace
+
+void check_placement(const RunFiles& files, const config::RunConfig& config,
+                     const topology::Sizes& sizes) {
+  if (!files.placement) return;
+  const std::vector<std::int32_t> layers = moe_layers_of(files.model);
+  eplb::require_fit(*files.placement,
+                    {.layers = layers,
+                     .num_experts = files.model.num_experts,
+                     .ep_size = sizes.moe_ep,
+                     .model_hash = files.checkpoint.fingerprint()},
+                    cat("moe_config.load_balancer: ", placement_name(config.moe)));
+}
 
 RunFiles open_run_files(const config::RunConfig& config, PromptUse use) {
   check_model_folder(config.paths.model);
   RunFiles files;
   files.model = checkpoint::load_model_config(config.paths.model, models::known_architectures());
   files.sampling = sampling_base(config.sampling, files.model);
+  files.placement = open_placement(config.moe, files.model, files.warnings);
   if (use == PromptUse::none) return files;
   if (!config.paths.prompts.empty()) {
     check_prompt_file(config.paths.prompts);
@@ -127,10 +168,11 @@ std::vector<std::pair<std::string, std::string>> identity_of(const config::RunCo
 }
 
 RequestMaker make_request_maker(const RunFiles& files, const std::string& model_dir,
-                                std::int64_t unix_time) {
-  return [&files, model_dir, unix_time](const io::PromptRow& row) {
+                                std::int64_t unix_time, DomainNames& domains) {
+  return [&files, &domains, model_dir, unix_time](const io::PromptRow& row) {
     engine::Request request;
     request.index = row.index;
+    request.domain = domains.add(row.domain);
     request.attachment = std::make_shared<io::CustomId>(row.custom_id);
     request.error = row.error;
     if (request.error.empty() && row.kind == io::PromptKind::token_ids) {

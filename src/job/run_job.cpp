@@ -19,12 +19,14 @@
 #include "io/run_directory.h"
 #include "job/agreement.h"
 #include "job/claims.h"
+#include "job/expert_report.h"
 #include "job/outputs.h"
 #include "job/progress.h"
 #include "job/prompt_preparer.h"
 #include "job/report.h"
 #include "job/result_journal.h"
 #include "job/run_files.h"
+#include "job/run_model.h"
 #include "job/signals.h"
 #include "models/layout_check.h"
 #include "models/memory_plan.h"
@@ -76,6 +78,8 @@ class RunJob {
   bool work();
   void wait_for_others();
   int close(bool is_complete);
+  JobLoads gather_expert_loads();
+  int finish_results(const GroupProgress& total, const JobLoads& loads);
 
   std::vector<int> leaders() const;
   engine::EngineOptions engine_options() const;
@@ -100,19 +104,13 @@ class RunJob {
   const bool is_leader_;
 
   double start_s_ = monotonic_seconds();
-  std::int64_t unix_time_ = 0;
-  std::string run_id_;
-  kernels::cpu::InstructionSet instruction_set_ = kernels::cpu::InstructionSet::generic;
-  int num_threads_ = 1;
-  std::int64_t max_seq_len_ = 0;
+  RunTerms terms_;
   RunTimes times_;
 
   std::optional<RunFiles> files_;
   std::optional<io::RunDirectory> run_directory_;  ///< of rank 0, which made it
-  comm::ProcessGroups groups_;
-  std::unique_ptr<ops::Context> ops_;
-  std::unique_ptr<layers::ForwardContext> context_;
-  std::unique_ptr<models::CausalLm> model_;
+  std::unique_ptr<RunModel> model_;
+  DomainNames domains_;  ///< of leaders
   std::unique_ptr<ClaimChannel> claims_;
   std::unique_ptr<PromptSource> source_;
   std::unique_ptr<ResultJournal> journal_;
@@ -133,18 +131,19 @@ std::vector<int> RunJob::leaders() const {
 // What changes bits and is chosen per machine must be the same everywhere.
 void RunJob::agree_on_machine() {
   const auto own = kernels::cpu::detect_instruction_set();
-  instruction_set_ =
+  terms_.instruction_set =
       static_cast<kernels::cpu::InstructionSet>(world_.min(static_cast<std::int64_t>(own)));
-  num_threads_ = static_cast<int>(world_.min(config_.limits.threads_per_rank));
-  ::omp_set_num_threads(num_threads_);
-  run_id_ = world_.broadcast(random_word(), 0);
-  unix_time_ = std::stoll(world_.broadcast(std::to_string(creation_time()), 0));
-  const std::vector<std::string> hosts = world_.all_gather(host_name());
+  terms_.num_threads = static_cast<int>(world_.min(config_.limits.threads_per_rank));
+  ::omp_set_num_threads(terms_.num_threads);
+  terms_.run_id = world_.broadcast(random_word(), 0);
+  terms_.unix_time = std::stoll(world_.broadcast(std::to_string(creation_time()), 0));
+  terms_.hosts = world_.all_gather(host_name());
   log_.info(cat("trireme ", build_.version, " (", build_.git, "), ", world_.size(),
                 world_.size() == 1 ? " rank on " : " ranks on ",
-                std::set<std::string>(hosts.begin(), hosts.end()).size(), " node(s), ",
-                num_threads_, " thread(s) a rank, ", kernels::cpu::name_of(instruction_set_)));
-  log_.info(topology::topology_table(topology_, hosts));
+                std::set<std::string>(terms_.hosts.begin(), terms_.hosts.end()).size(),
+                " node(s), ", terms_.num_threads, " thread(s) a rank, ",
+                kernels::cpu::name_of(terms_.instruction_set)));
+  log_.info(topology::topology_table(topology_, terms_.hosts));
 }
 
 void RunJob::open_files() {
@@ -157,14 +156,16 @@ void RunJob::open_files() {
   });
   together(world_, log_, [&] {
     files_->checkpoint = checkpoint::Checkpoint::open(config_.paths.model, &node_);
-    max_seq_len_ = models::max_seq_len_of(files_->model, config_);
+    terms_.max_seq_len = models::max_seq_len_of(files_->model, config_);
     config::require_none(models::check_layout(files_->model, config_, topology_.sizes(), &given_));
+    check_placement(*files_, config_, topology_.sizes());
     // Builds the model without memory, so a tensor that is not there is found here as well.
     config::require_none(
         models::check_memory({.checkpoint = files_->checkpoint,
                               .model = files_->model,
                               .config = config_,
                               .sizes = topology_.sizes(),
+                              .placement = files_->placement ? &*files_->placement : nullptr,
                               .device_memory_bytes = memory_bytes() / node_.size()}));
   });
 }
@@ -174,8 +175,8 @@ void RunJob::create_outputs() {
   const std::string nonce = world_.broadcast(random_word(), 0);
   together(world_, log_, [&] {
     if (rank_ != 0) return;
-    check_outputs(config_.paths);
-    io::check_disk_space(config_.paths.output, disk_space_needed(*files_, max_seq_len_));
+    check_outputs(config_.paths, files_->model);
+    io::check_disk_space(config_.paths.output, disk_space_needed(*files_, terms_.max_seq_len));
     // An older output stays until the new one is complete.
     if (io::exists(run_dir())) io::RunDirectory::open(run_dir()).remove();
     run_directory_.emplace(io::RunDirectory::create(run_dir()));
@@ -221,8 +222,8 @@ Json RunJob::result_attributes() const {
   attributes["software"] = "trireme";
   attributes["software_version"] = build_.version;
   attributes["git"] = build_.git;
-  attributes["created_unix"] = unix_time_;
-  attributes["run_id"] = run_id_;
+  attributes["created_unix"] = terms_.unix_time;
+  attributes["run_id"] = terms_.run_id;
   attributes["model"] = config_.paths.model;
   attributes["architecture"] = files_->model.architecture;
   attributes["prompts"] = config_.paths.prompts;
@@ -235,46 +236,15 @@ Json RunJob::result_attributes() const {
   attributes["layout"] =
       cat("dp", sizes.dp, " pp", sizes.pp, " cp", sizes.cp, " tp", sizes.tp, " moe_tp",
           sizes.moe_tp, " moe_ep", sizes.moe_ep, sizes.attention_dp ? " attention_dp" : "");
-  attributes["instruction_set"] = kernels::cpu::name_of(instruction_set_);
-  attributes["threads_per_rank"] = num_threads_;
+  attributes["instruction_set"] = kernels::cpu::name_of(terms_.instruction_set);
+  attributes["threads_per_rank"] = terms_.num_threads;
   return attributes;
 }
 
 void RunJob::load_model() {
   const double begin = monotonic_seconds();
-  together(world_, log_, [&] {
-    groups_ = comm::make_process_groups(world_.duplicate(), topology_, config_.comm);
-  });
-  const bool is_bf16 = config_.dtype == "bfloat16";
-  ops_ = std::make_unique<ops::Context>(instruction_set_, is_bf16);
-  context_ = std::make_unique<layers::ForwardContext>(
-      layers::ForwardContext{.ops = *ops_,
-                             .groups = groups_,
-                             .attention_dp = topology_.sizes().attention_dp,
-                             .moe_max_num_tokens = config_.moe.max_num_tokens,
-                             .progress = {}});
-  const topology::Coordinates at = topology_.coordinates(rank_);
-  const std::vector<int> stage_layers(config_.parallel.pipeline_layers.begin(),
-                                      config_.parallel.pipeline_layers.end());
-  checkpoint::WeightLoader loader(files_->checkpoint, &node_);
-  together(world_, log_, [&] {
-    model_ = models::make_model(
-        files_->model,
-        {.sizes = topology_.sizes(),
-         .coordinates = at,
-         .layers = topology::layers_of_stage(static_cast<int>(files_->model.num_layers),
-                                             topology_.sizes().pp, at.pp, stage_layers),
-         .max_seq_len = max_seq_len_},
-        loader);
-  });
-  checkpoint::WeightLoader::Summary summary;
-  together(world_, log_, [&] { summary = loader.load(); });
-  const std::int64_t read = node_.sum(summary.bytes_read);
+  model_ = std::make_unique<RunModel>(config_, *files_, terms_, topology_, world_, node_, log_);
   times_.load_s = monotonic_seconds() - begin;
-  log_.info(cat("weights: read ", bytes_text(static_cast<double>(read)),
-                " on this node (files: ", bytes_text(static_cast<double>(summary.file_bytes)),
-                "), kept ", bytes_text(static_cast<double>(summary.bytes_kept)), " on rank 0, ",
-                duration_text(times_.load_s)));
 }
 
 engine::EngineOptions RunJob::engine_options() const {
@@ -286,14 +256,15 @@ engine::EngineOptions RunJob::engine_options() const {
   options.kv = {.memory_bytes = config_.kv_cache.host_memory_bytes,
                 .tokens_per_block = config_.kv_cache.tokens_per_block,
                 .dtype = DType::float32,
-                .max_seq_len = max_seq_len_,
+                .max_seq_len = terms_.max_seq_len,
                 .max_num_tokens = config_.limits.max_num_tokens};
   const std::string& kv_dtype =
       config_.kv_cache.dtype == "auto" ? config_.dtype : config_.kv_cache.dtype;
   options.kv.dtype = float_dtype_from_name(kv_dtype).value_or(DType::float32);
   options.enable_block_reuse = config_.kv_cache.enable_block_reuse;
   options.plan_ahead = config_.limits.plan_ahead;
-  options.reuse_seed = std::hash<std::string>()(run_id_);
+  options.keeps_choices = config_.paths.record_choices;
+  options.reuse_seed = std::hash<std::string>()(terms_.run_id);
   return options;
 }
 
@@ -317,19 +288,19 @@ void RunJob::make_engine() {
     queue = std::make_unique<ClaimQueue>(std::move(policy));
     progress_ = std::make_unique<Progress>(log_, files_->num_prompts, config_.progress_interval_s);
   }
-  claims_ = std::make_unique<ClaimChannel>(groups_.claims, leaders(), std::move(queue));
+  claims_ = std::make_unique<ClaimChannel>(model_->groups().claims, leaders(), std::move(queue));
   together(world_, log_, [&] {
     engine::EngineParts parts{
         .topology = topology_,
         .rank = rank_,
-        .groups = groups_,
-        .model = *model_,
-        .context = *context_,
+        .groups = model_->groups(),
+        .model = model_->model(),
+        .context = model_->context(),
         .hidden_size = files_->model.hidden_size,
         .vocab_size = files_->model.vocab_size,
         .rules = {.tokenizer = files_->tokenizer ? &*files_->tokenizer : nullptr,
                   .eos_token_ids = files_->model.eos_token_ids,
-                  .max_seq_len = max_seq_len_},
+                  .max_seq_len = terms_.max_seq_len},
         .sink = journal_.get(),
         .poll = [this] { poll(); },
         .stop_requested = {},
@@ -337,7 +308,8 @@ void RunJob::make_engine() {
     if (is_leader_) {
       const int num_tokenizers = std::max(1, static_cast<int>(config_.limits.tokenizer_threads));
       source_ = std::make_unique<PromptSource>(
-          *files_->prompts, *claims_, make_request_maker(*files_, config_.paths.model, unix_time_),
+          *files_->prompts, *claims_,
+          make_request_maker(*files_, config_.paths.model, terms_.unix_time, domains_),
           num_tokenizers);
       parts.source = source_.get();
       parts.stop_requested = [this] { return claims_->stop_requested(); };
@@ -347,7 +319,7 @@ void RunJob::make_engine() {
   });
   log_.info(cat("KV memory: ", bytes_text(static_cast<double>(engine_->kv_cache().size_bytes())),
                 " a rank, room for ", static_cast<std::int64_t>(engine_->kv_sequences()),
-                " sequence(s) of ", max_seq_len_, " tokens"));
+                " sequence(s) of ", terms_.max_seq_len, " tokens"));
 }
 
 GroupProgress RunJob::group_progress(const engine::EngineStats& stats) const {
@@ -417,40 +389,63 @@ void RunJob::wait_for_others() {
   if (progress_) progress_->finish();
 }
 
+/// What the experts of all ranks were asked; nothing for a model without. Collective.
+JobLoads RunJob::gather_expert_loads() {
+  if (files_->model.num_experts == 0) return {};
+  const std::map<std::uint64_t, std::string> names = domains_.names();
+  JobLoads job = gather_loads(world_, {.counts = engine_->expert_counts(),
+                                       .domain_names = names,
+                                       .model = files_->model,
+                                       .topology = topology_,
+                                       .has_choices = config_.paths.record_choices});
+  job.loads.model_name = config_.paths.model;
+  job.loads.model_hash = files_->checkpoint.fingerprint();
+  return job;
+}
+
+/// Of rank 0: the result file, the expert loads and the closing summary; returns the exit code.
+int RunJob::finish_results(const GroupProgress& total, const JobLoads& loads) {
+  const double begin = monotonic_seconds();
+  const io::MergeReport merged =
+      io::merge_results(*run_directory_, {.output = config_.paths.output,
+                                          .overwrite = config_.paths.overwrite,
+                                          .complete = true,
+                                          .attributes = result_attributes()});
+  times_.merge_s = monotonic_seconds() - begin;
+  for (const std::string& warning : merged.warnings) log_.warning(warning);
+  if (!config_.paths.keep_run_directory) run_directory_->remove();
+  const std::string path = loads_path(config_.paths, files_->model);
+  if (!path.empty()) io::write_expert_loads(loads.loads, path);
+  times_.total_s = monotonic_seconds() - start_s_;
+  const std::string report =
+      report_text({.merged = merged,
+                   .total = total,
+                   .stats = engine_->stats(),
+                   .times = times_,
+                   .output = config_.paths.output,
+                   .experts = expert_report(loads, files_->placement.has_value(), path)});
+  const bool all_failed = merged.num_rows > 0 && merged.num_error == merged.num_rows;
+  all_failed ? log_.error(report) : log_.info(report);
+  return merged.num_error > 0 && config_.strict ? kExitFailedRows : 0;
+}
+
 int RunJob::close(bool is_complete) {
   source_.reset();
   const bool all_complete = world_.min(is_complete ? 1 : 0) == 1;
   const GroupProgress total = total_of(claims_->progress());  // of rank 0; the others know nothing
-  if (rank_ == 0 && !all_complete) {
-    log_.info(cat("stopped: ", grouped(total.rows_done), " finished rows are in ", run_dir(), "; ",
-                  merge_hint()));
+  if (!all_complete) {
+    if (rank_ == 0) {
+      log_.info(cat("stopped: ", grouped(total.rows_done), " finished rows are in ", run_dir(),
+                    "; ", merge_hint()));
+    }
+    return kExitStopped;
   }
-  int code = all_complete ? 0 : kExitStopped;
-  if (all_complete) {
-    together(world_, log_, [&] {
-      if (rank_ != 0) return;
-      const double begin = monotonic_seconds();
-      const io::MergeReport merged =
-          io::merge_results(*run_directory_, {.output = config_.paths.output,
-                                              .overwrite = config_.paths.overwrite,
-                                              .complete = true,
-                                              .attributes = result_attributes()});
-      times_.merge_s = monotonic_seconds() - begin;
-      for (const std::string& warning : merged.warnings) log_.warning(warning);
-      if (!config_.paths.keep_run_directory) run_directory_->remove();
-      times_.total_s = monotonic_seconds() - start_s_;
-      const std::string report = report_text({.merged = merged,
-                                              .total = total,
-                                              .stats = engine_->stats(),
-                                              .times = times_,
-                                              .output = config_.paths.output});
-      const bool all_failed = merged.num_rows > 0 && merged.num_error == merged.num_rows;
-      all_failed ? log_.error(report) : log_.info(report);
-      if (merged.num_error > 0 && config_.strict) code = 10;
-    });
-    code = std::stoi(world_.broadcast(std::to_string(code), 0));
-  }
-  return code;
+  const JobLoads loads = gather_expert_loads();
+  int code = 0;
+  together(world_, log_, [&] {
+    if (rank_ == 0) code = finish_results(total, loads);
+  });
+  return std::stoi(world_.broadcast(std::to_string(code), 0));
 }
 
 int RunJob::run() {

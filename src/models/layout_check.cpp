@@ -62,7 +62,10 @@ class Check {
   /// Rules 7 and 8.
   void experts(const config::ParallelSizes& given) {
     if (model_.num_experts > 0) {
-      divides("moe_expert_parallel_size", sizes_.moe_ep, "num_experts", model_.num_experts);
+      // With a placement the slots are divided, which its own rules check.
+      if (config_.moe.load_balancer.empty() && config_.moe.load_balancer_text.empty()) {
+        divides("moe_expert_parallel_size", sizes_.moe_ep, "num_experts", model_.num_experts);
+      }
       return;
     }
     const std::string expected = cat("1 or none, since ", model_.architecture, " has no experts");

@@ -121,7 +121,8 @@ MemoryPlan plan_memory(const MemoryInputs& inputs, const topology::Coordinates& 
                   .layers = topology::layers_of_stage(static_cast<int>(inputs.model.num_layers),
                                                       inputs.sizes.pp, coordinates.pp,
                                                       {given.begin(), given.end()}),
-                  .max_seq_len = max_seq_len},
+                  .max_seq_len = max_seq_len,
+                  .experts = {inputs.placement, {}}},
                  loader);
   const layers::KvSpec& spec = model->kv_spec();
 

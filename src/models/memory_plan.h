@@ -39,7 +39,8 @@ struct MemoryInputs {
   const checkpoint::ModelConfig& model;
   const config::RunConfig& config;  ///< resolved; its layout has passed check_layout()
   topology::Sizes sizes;
-  std::int64_t device_memory_bytes = 0;  ///< of one rank; 0: not known
+  const eplb::Placement* placement = nullptr;  ///< of the experts; null: none
+  std::int64_t device_memory_bytes = 0;        ///< of one rank; 0: not known
 };
 
 /// The plan of a rank, by building its part of the model without memory. Needs neither GPU nor MPI.

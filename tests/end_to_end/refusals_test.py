@@ -45,6 +45,14 @@ def dense(**change):
     return (LLAMA, change)
 
 
+def placed(experts, layers=4):
+    """A placement that holds the same experts in every layer."""
+    slots = list(experts)
+    assignments = ", ".join(f"{layer}: {slots}" for layer in range(layers))
+    return ("moe_config: {load_balancer: {num_slots: %d, initial_global_assignments: {%s}}}"
+            % (len(slots), assignments))
+
+
 RULES = [
     Rule(1, "tensor_parallel_size: 4", "tensor_parallel_size 4 x", "is 4", "a divisor of the job's 2"),
     Rule(1, "data_parallel_size: 1", "data_parallel_size 1 is 1", "expected the job's 2 ranks"),
@@ -133,8 +141,18 @@ RULES = [
          "--overwrite", "--run-dir", code=73, flags=("--run-dir", "there")),
     Rule(17, "", "run_dir is 'there'", "holds other files, such as 'mine.txt'", code=73,
          flags=("--run-dir", "there", "--overwrite")),
-    Rule(18, "moe_config: {load_balancer: placement.yaml}",
-         "moe_config.load_balancer is 'placement.yaml'", "expected none"),
+    Rule(18, placed([0] * 16), "layer 0 has no slot for expert 1 (and 14 more in this layer)"),
+    Rule(18, placed([*range(15), 16]), "layer 0 slot 15 holds expert 16, expected 0 to 15"),
+    Rule(18, placed(range(16), layers=3), "layer 3 is not there"),
+    Rule(18, placed(range(16), layers=5), "layer 4 is there, the model has no experts in it"),
+    Rule(18, placed(range(8)), "num_slots is 8, expected at least 16"),
+    Rule(18, "tensor_parallel_size: 2\nmoe_expert_parallel_size: 2\n" + placed([*range(16), 0]),
+         "num_slots is 17, expected a multiple of 2, the expert parallel size"),
+    Rule(18, placed(range(16)), "moe_config.load_balancer", "expected none",
+         "LlamaForCausalLM has no experts", model=LLAMA),
+    Rule(18, "moe_config: {load_balancer: absent.yaml}", "absent.yaml", "No such file", code=66),
+    Rule(18, "moe_config: {load_balancer: config.yaml}", "config.yaml line 1: unknown key 'moe_config'",
+         code=65),
     Rule(19, "seed: 1\n---\nseed: 2", "config.yaml line 2", "a second document, expected one"),
     Rule(19, "- seed: 1", "config.yaml", "no map at the top"),
     Rule(19, "seed: &one 1\nn: *one", "config.yaml line 1", "anchor or alias"),

@@ -2,7 +2,7 @@
 """Jobs that are told to stop, or run out of disk: they end soon, say where the finished rows are, and
 `results merge` gives these.
 
-usage: stop_test.py TRIREME CMAKE
+usage: stop_test.py TRIREME CMAKE GENERATOR
 """
 import os
 import pathlib
@@ -212,7 +212,8 @@ class Version(unittest.TestCase):
             shutil.copytree(PROJECT, copy, ignore=lambda at, names: [
                 name for name in names if pathlib.Path(at) == PROJECT and
                 name not in ("CMakeLists.txt", "src", "kernels", "tools")])
-            made = subprocess.run([CMAKE, "-S", copy, "-B", copy / "build", "-DTRIREME_TESTS=OFF"],
+            made = subprocess.run([CMAKE, "-G", GENERATOR, "-S", copy, "-B", copy / "build",
+                                   "-DTRIREME_TESTS=OFF"],
                                   capture_output=True, env={**os.environ, "GIT_DIR": "/nowhere"})
             self.assertEqual(made.returncode, 0, made.stderr)
             text = (copy / "build" / "src" / "apps" / "version.cpp").read_text()
@@ -225,5 +226,5 @@ class Version(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    TRIREME, CMAKE = sys.argv[1:3]
-    unittest.main(argv=sys.argv[:1] + sys.argv[3:], verbosity=2)
+    TRIREME, CMAKE, GENERATOR = sys.argv[1:4]
+    unittest.main(argv=sys.argv[:1] + sys.argv[4:], verbosity=2)

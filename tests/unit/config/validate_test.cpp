@@ -229,15 +229,10 @@ TEST(Validate, ChecksSamplingValuesAlone) {
   EXPECT_TRUE(sampling_faults({}).empty());
 }
 
-TEST(Validate, RefusesByNameWhatThisBuildDoesNotHave) {
-  expect_broken({{"record_loads: loads.h5\n",
-                  "record_loads is 'loads.h5', expected auto or none: recording expert loads is "
-                  "not in this build yet"},
-                 {"moe_config:\n  load_balancer: p.yaml\n",
-                  "moe_config.load_balancer is 'p.yaml', expected none: placement of experts is "
-                  "not in this build yet"}});
-  expect_in("moe_config.load_balancer is a map, expected a placement file or none",
-            verdict("moe_config: {load_balancer: {num_slots: 8}}\n", {.world = 8}));
+TEST(Validate, RefusesChoicesWithoutAFileForThem) {
+  expect_broken({{"record_loads: none\nrecord_choices: true\n",
+                  "record_choices is true, expected false, since record_loads is none and choices "
+                  "stand in its file"}});
 }
 
 TEST(Validate, ListsEveryRuleThatIsBroken) {

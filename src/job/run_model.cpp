@@ -1,0 +1,73 @@
+#include "job/run_model.h"
+
+#include <algorithm>
+
+#include "base/clock.h"
+#include "job/agreement.h"
+#include "job/progress.h"
+
+namespace trireme::job {
+namespace {
+
+/// The node of each EP rank in this rank's replica and stage, as a number.
+std::vector<std::int32_t> nodes_of_ep_ranks(const topology::Topology& topology, int rank,
+                                            const std::vector<std::string>& hosts) {
+  const topology::Coordinates at = topology.coordinates(rank);
+  const topology::Sizes& sizes = topology.sizes();
+  std::vector<std::int32_t> nodes;
+  for (int ep = 0; ep < sizes.moe_ep; ++ep) {
+    const int other = topology.rank_of(at.dp, at.pp, at.cp, at.moe_tp * sizes.moe_ep + ep);
+    const auto first = std::ranges::find(hosts, hosts[static_cast<std::size_t>(other)]);
+    nodes.push_back(static_cast<std::int32_t>(first - hosts.begin()));
+  }
+  return nodes;
+}
+
+models::BuildOptions build_options(const config::RunConfig& config, const RunFiles& files,
+                                   const RunTerms& terms, const topology::Topology& topology,
+                                   int rank) {
+  const topology::Coordinates at = topology.coordinates(rank);
+  const std::vector<int> stage_layers(config.parallel.pipeline_layers.begin(),
+                                      config.parallel.pipeline_layers.end());
+  models::BuildOptions options{
+      .sizes = topology.sizes(),
+      .coordinates = at,
+      .layers = topology::layers_of_stage(static_cast<int>(files.model.num_layers),
+                                          topology.sizes().pp, at.pp, stage_layers),
+      .max_seq_len = terms.max_seq_len};
+  if (files.placement) {
+    options.experts = {&*files.placement, nodes_of_ep_ranks(topology, rank, terms.hosts)};
+  }
+  return options;
+}
+
+}  // namespace
+
+RunModel::RunModel(const config::RunConfig& config, const RunFiles& files, const RunTerms& terms,
+                   const topology::Topology& topology, const comm::MpiComm& world,
+                   const comm::MpiComm& node, const Log& log) {
+  const double begin = monotonic_seconds();
+  together(world, log,
+           [&] { groups_ = comm::make_process_groups(world.duplicate(), topology, config.comm); });
+  ops_ = std::make_unique<ops::Context>(terms.instruction_set, config.dtype == "bfloat16");
+  context_ = std::make_unique<layers::ForwardContext>(
+      layers::ForwardContext{.ops = *ops_,
+                             .groups = groups_,
+                             .attention_dp = topology.sizes().attention_dp,
+                             .moe_max_num_tokens = config.moe.max_num_tokens,
+                             .progress = {}});
+  checkpoint::WeightLoader loader(files.checkpoint, &node);
+  together(world, log, [&] {
+    model_ = models::make_model(
+        files.model, build_options(config, files, terms, topology, world.rank()), loader);
+  });
+  checkpoint::WeightLoader::Summary summary;
+  together(world, log, [&] { summary = loader.load(); });
+  const std::int64_t read = node.sum(summary.bytes_read);
+  log.info(cat("weights: read ", bytes_text(static_cast<double>(read)),
+               " on this node (files: ", bytes_text(static_cast<double>(summary.file_bytes)),
+               "), kept ", bytes_text(static_cast<double>(summary.bytes_kept)), " on rank 0, ",
+               duration_text(monotonic_seconds() - begin)));
+}
+
+}  // namespace trireme::job

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "comm/process_groups.h"
+#include "job/run_files.h"
+#include "models/model.h"
+#include "ops/context.h"
+#include "topology/topology.h"
+
+namespace trireme::job {
+
+/// What all ranks of a job have agreed on.
+struct RunTerms {
+  std::string run_id;
+  std::int64_t unix_time = 0;
+  kernels::cpu::InstructionSet instruction_set = kernels::cpu::InstructionSet::generic;
+  int num_threads = 1;
+  std::int64_t max_seq_len = 0;
+  std::vector<std::string> hosts;  ///< by rank
+};
+
+/// A rank's part of the model with what it computes with: groups, context, weights.
+class RunModel {
+ public:
+  /// Builds the groups and loads the weights. Collective over the world. Throws StageFailed.
+  RunModel(const config::RunConfig& config, const RunFiles& files, const RunTerms& terms,
+           const topology::Topology& topology, const comm::MpiComm& world,
+           const comm::MpiComm& node, const Log& log);
+
+  const comm::ProcessGroups& groups() const { return groups_; }
+  layers::ForwardContext& context() { return *context_; }
+  models::CausalLm& model() { return *model_; }
+
+ private:
+  comm::ProcessGroups groups_;
+  std::unique_ptr<ops::Context> ops_;
+  std::unique_ptr<layers::ForwardContext> context_;
+  std::unique_ptr<models::CausalLm> model_;
+};
+
+}  // namespace trireme::job
