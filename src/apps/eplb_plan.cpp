@@ -216,13 +216,12 @@ int plan_placement(const Options& options) {
   const auto previous = read_previous(options, loads, plan_with);
   if (previous) plan_with.previous = &previous->placement;
 
-  std::cerr << loads_text(loads);
   const eplb::Plan plan = plan_with_progress(loads, plan_with);
   eplb::write_placement(file_of(plan, plan_with, loads), eplb::PlacementFormat::trtllm, output);
 
   const bool has_choices = !loads.choices.empty();
-  std::cout << "Balance of " << shape.num_ranks << " ranks with " << shape.slots_per_rank
-            << " slots each, over "
+  std::cout << "loads: " << loads_text(loads) << "Balance of " << shape.num_ranks << " ranks with "
+            << shape.slots_per_rank << " slots each, over "
             << (plan.objective == eplb::Objective::total ? "the total"
                                                          : eplb::name_of(plan.objective))
             << ":\n"
