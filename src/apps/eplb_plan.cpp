@@ -172,6 +172,7 @@ std::optional<eplb::PlacementFile> read_previous(const Options& options,
   const eplb::LayerNumbers numbers{.first_layer = first_layer_of(options),
                                    .num_layers = static_cast<std::int32_t>(loads.num_layers())};
   eplb::PlacementFile file = eplb::read_placement(path, numbers);
+  eplb::fill_assignments(file.placement, loads.layer_index, loads.num_experts);
   eplb::require_fit(file.placement,
                     {loads.layer_index, loads.num_experts, plan.ep_size, loads.model_hash}, path);
   if (file.placement.num_slots != plan.num_slots) {

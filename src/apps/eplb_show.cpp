@@ -60,6 +60,7 @@ std::optional<eplb::PlacementFile> read_placement_for(const Options& options,
   const eplb::LayerNumbers numbers{.first_layer = first_layer_of(options),
                                    .num_layers = static_cast<std::int32_t>(loads.num_layers())};
   eplb::PlacementFile file = eplb::read_placement(path, numbers);
+  eplb::fill_assignments(file.placement, loads.layer_index, loads.num_experts);
   const auto ep_size = options.whole("ep-size", 1, kMostRanks);
   take_ranks(file.placement, path, ep_size, options.whole("nodes", 1, kMostRanks));
   eplb::require_fit(file.placement,

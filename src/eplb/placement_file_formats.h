@@ -11,7 +11,7 @@
 namespace trireme::eplb {
 
 inline constexpr std::size_t kMaxPlacementBytes = std::size_t{16} << 20;
-inline constexpr std::int64_t kMaxSlots = std::int64_t{1} << 20;
+inline constexpr std::int64_t kMaxSlots = 32767;  ///< as many as a plan has at most
 inline constexpr std::int64_t kMaxExpertId = 32766;  ///< choices are int16
 inline constexpr std::int64_t kMaxLayerNumber = 65535;
 inline constexpr std::int64_t kMaxLayers = 4096;

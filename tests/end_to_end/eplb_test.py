@@ -250,6 +250,11 @@ def refuses_placements(program):
             arguments=["convert", "vllm.json", "never.json", "--to", "ascend"])
     refused(program, 73, "vllm.json", "--overwrite",
             arguments=["convert", "placement.yaml", "vllm.json", "--to", "vllm"])
+    program.write("slots.yaml", "num_slots: 12\n")
+    refused(program, 65, "slots.yaml", "initial_global_assignments",
+            arguments=["convert", "slots.yaml", "never.json", "--to", "vllm"])
+    filled = program("eplb", "show", "loads.h5", "slots.yaml", "--ep-size", RANKS)
+    check(filled.code == 0, "slots without assignments hold the experts in order", filled)
     program.write("hole.json", "[[0, 2]]")
     refused(program, 78, "hole.json", "expert 1",
             arguments=["convert", "hole.json", "never.yaml", "--to", "trtllm"])

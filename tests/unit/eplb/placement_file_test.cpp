@@ -113,6 +113,18 @@ TEST(PlacementFile, YamlMayHoldTheFactsAsAMap) {
   EXPECT_EQ(file.placement.model_hash, "abc");
 }
 
+TEST(PlacementFile, WithoutAssignmentsGetsThoseOfTensorRtLlm) {
+  const std::vector<std::int32_t> layers = {3, 4};
+  Placement placement = read_text("num_slots: 3\nlayer_updates_per_iter: 0\n").placement;
+
+  EXPECT_TRUE(placement.layers.empty());
+  fill_assignments(placement, layers, 2);
+
+  ASSERT_EQ(placement.layers.size(), 2);
+  EXPECT_EQ(placement.layers[1].layer, 4);
+  EXPECT_EQ(placement.layers[1].expert_of_slot, (std::vector<std::int32_t>{0, 1, 0}));
+}
+
 TEST(PlacementFile, JsonFormatsKeepTheSlots) {
   const TemporaryDirectory directory;
   PlacementFile file = sample_file();
@@ -204,7 +216,6 @@ TEST(PlacementFile, BrokenYamlIsRefused) {
       {"", {"the file is no map"}},
       {"hello", {"the file is no map"}},
       {one, {"num_slots is not there"}},
-      {slots, {"initial_global_assignments is not there"}},
       {"num_slots: two\n" + one, {"line 1", "num_slots is 'two'"}},
       {"num_slots: '2'\n" + one, {"line 1", "num_slots is no whole number"}},
       {"num_slots: 2.0\n" + one, {"num_slots is '2.0'"}},
@@ -216,6 +227,7 @@ TEST(PlacementFile, BrokenYamlIsRefused) {
       {slots + one + "layer_updates_per_iter: -1\n", {"layer_updates_per_iter is '-1'"}},
       {slots + "initial_global_assignments: [0, 1]\n", {"line 2", "is no map"}},
       {slots + "initial_global_assignments: {}\n", {"holds 0 layers"}},
+      {"num_slots: 32768\n" + one, {"num_slots is '32768'", "to 32767"}},
       {slots + "initial_global_assignments: {a: [0, 1]}\n", {"the layer is 'a'"}},
       {slots + "initial_global_assignments: {-1: [0, 1]}\n", {"the layer is '-1'"}},
       {slots + "initial_global_assignments: {65536: [0, 1]}\n", {"the layer is '65536'"}},
