@@ -100,10 +100,11 @@ class LayerPlanner {
     const LowerBound bound = lower_bound(task_.loads, task_.shape);
     Slots slots = solve_layer(task_.loads, task_.shape, bound, {}, random);
     if (task_.shape.num_nodes == 1 || task_.objective != Objective::total) return slots;
+    // Room for less traffic, but not so much that DeepSeek's placement would be better balanced.
+    const double room = deepseek_balance_ / balance(task_.loads, slots, task_.shape.num_ranks) - 1;
     const TrafficOptions options{.seed = random.next(),
                                  .choice = task_.choice,
-                                 .tolerance = task_.traffic_tolerance,
-                                 .lowest_balance = balance_on(task_.loads, slots, {})};
+                                 .tolerance = std::clamp(room, 0.0, task_.traffic_tolerance)};
     return plan_traffic(task_.loads, choices(), slots, task_.shape, options);
   }
 

@@ -1,6 +1,7 @@
 #include "eplb/scenario.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 #include "base/error.h"
@@ -12,6 +13,9 @@ namespace trireme::eplb {
 
 namespace {
 
+// No run counts as much; files may claim it.
+constexpr std::int64_t kMostCount = std::numeric_limits<std::int64_t>::max();
+
 /// Neighbours added up, so that at most kMostScenarios rows are left.
 std::vector<std::int64_t> merge_rows(std::span<const std::int64_t> counts,
                                      std::int64_t num_experts) {
@@ -21,7 +25,8 @@ std::vector<std::int64_t> merge_rows(std::span<const std::int64_t> counts,
   for (std::int64_t row = 0; row < rows; ++row) {
     const std::int64_t into = row * merged / rows;
     for (std::int64_t expert = 0; expert < num_experts; ++expert) {
-      sums[into * num_experts + expert] += counts[row * num_experts + expert];
+      std::int64_t& sum = sums[into * num_experts + expert];
+      sum += std::min(counts[row * num_experts + expert], kMostCount - sum);
     }
   }
   return sums;
@@ -79,9 +84,9 @@ Scenarios make_scenarios(std::span<const std::int64_t> counts, std::int64_t num_
   Scenarios scenarios{.num_experts = num_experts};
   for (std::size_t begin = 0; begin < merged.size(); begin += num_experts) {
     const std::span row = std::span(merged).subspan(begin, num_experts);
-    const std::int64_t total = std::accumulate(row.begin(), row.end(), std::int64_t{0});
+    const double total = std::accumulate(row.begin(), row.end(), 0.0);
     if (total <= 0) continue;
-    const double scale = kScenarioLoad / static_cast<double>(total);
+    const double scale = kScenarioLoad / total;
     for (const std::int64_t count : row) {
       scenarios.loads.push_back(
           static_cast<std::int32_t>(static_cast<double>(count) * scale + 0.5));

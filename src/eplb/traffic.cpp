@@ -99,16 +99,20 @@ std::vector<std::int32_t> plan_traffic(std::span<const std::int64_t> loads, cons
   TRIREME_CHECK(std::ssize(expert_of_slot) == shape.num_slots(), expert_of_slot.size(), " slots");
   std::vector<std::int32_t> best(expert_of_slot.begin(), expert_of_slot.end());
   const auto units = to_mean_units(loads, shape.num_ranks);
-  if (shape.num_nodes == 1 || *std::ranges::max_element(units) == 0) return best;
+  // Without choices it matters only under home-first whether a replica is near.
+  const bool matters = !choices.home.empty() || options.choice == ReplicaChoice::home;
+  if (shape.num_nodes == 1 || !matters || *std::ranges::max_element(units) == 0) return best;
   const auto tokens = make_tokens(choices, units, shape, options.most_tokens);
-  const double limit = options.lowest_balance * (1 + options.tolerance);
+  const double lowest =
+      options.lowest_balance > 0 ? options.lowest_balance : balance(loads, best, shape.num_ranks);
+  const double limit = lowest * (1 + options.tolerance);
   double best_balance = balance_of_choice(loads, best, {}, shape, options.choice);
   const auto keep_better = [&](const std::vector<std::int32_t>& placed) {
-    const double balance = balance_of_choice(loads, placed, {}, shape, options.choice);
-    if (balance > limit && balance >= best_balance) return false;
-    best_balance = balance;
+    const double reached = balance_of_choice(loads, placed, {}, shape, options.choice);
+    if (reached > limit && reached >= best_balance) return false;
+    best_balance = reached;
     best = placed;
-    return balance <= limit;
+    return reached <= limit;
   };
   NodeState state(units, tokens, best, shape, options.choice);
   // Nodes get less room than ranks, and replicas less than a rank, so that the ranks can be packed.

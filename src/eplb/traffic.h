@@ -26,17 +26,19 @@ double remote_nodes_per_token(const Choices& choices, std::span<const std::int32
 struct TrafficOptions {
   std::uint64_t seed = 0;
   ReplicaChoice choice = ReplicaChoice::home;
-  double tolerance = 0.01;           ///< how far balance may lie above lowest_balance
-  double lowest_balance = 1;         ///< what can be had without regard to traffic
+  double tolerance = 0.01;  ///< how far balance may lie above lowest_balance
+  /// What can be had without regard to traffic; 0: what the start has if replicas share evenly.
+  double lowest_balance = 0;
   std::int64_t num_steps = 200'000;  ///< of annealing
   std::int64_t most_tokens = 8192;   ///< of more, evenly spaced ones are used
 };
 
-/// A placement that sends tokens to few nodes while balance (of_choice, even weights) stays within
-/// the tolerance. First the nodes are given their experts, by annealing on the tokens' choices;
-/// then each node's ranks are filled evenly. Without choices nodes and ranks are balanced, and
-/// replicas lie on different nodes. The ranks of a node hold no expert twice while nodes · ranks
-/// suffice. The result depends on nothing but the arguments.
+/// A placement that sends tokens to few nodes while balance, with replicas chosen by the rule,
+/// stays within the tolerance. First the nodes are given their experts, by annealing on the tokens'
+/// choices; then each node's ranks are filled evenly. Without choices only loads are looked at:
+/// with home-first, replicas come to lie on different nodes and each node is balanced; else the
+/// start is as good as any. No rank has an expert twice unless the start leaves no other way. The
+/// result depends on nothing but the arguments.
 ///   loads           [experts]
 ///   expert_of_slot  [slots] a balanced placement to start from
 ///   returns         [slots]; where the tolerance cannot be kept, the best balanced one met, or the

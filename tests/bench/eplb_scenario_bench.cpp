@@ -251,7 +251,7 @@ void traffic(const char* name, trireme::bench::TokenGate gate, std::int64_t num_
     for (std::size_t index = 0; index < std::size(kTolerances); ++index) {
       start = seconds();
       const auto placed = plan_traffic(tokens.loads, tokens.train, spread, shape,
-                                       {.tolerance = kTolerances[index]});
+                                       {.tolerance = kTolerances[index], .lowest_balance = 1});
       add_traffic(ours[index], placed, tokens, shape, start, share);
     }
   }

@@ -95,7 +95,7 @@ TEST(PlanTraffic, GathersExpertsThatAreChosenTogether) {
   const auto start = round_robin(shape);
 
   const auto placed = plan_traffic(tokens.loads, tokens.choices(), start, shape,
-                                   {.tolerance = 0.2, .num_steps = 20'000});
+                                   {.tolerance = 0.2, .lowest_balance = 1, .num_steps = 20'000});
 
   // With each cluster on a node, a token goes to one node, or none if it is at home there.
   EXPECT_NEAR(remote_nodes_per_token(tokens.choices(), placed, {}, shape, ReplicaChoice::home),
@@ -117,8 +117,9 @@ TEST(PlanTraffic, FindsTheLeastTrafficOfAllBalancedPlacements) {
                  : remote_nodes_per_token(tokens.choices(), placed, {}, shape, ReplicaChoice::home);
     };
 
-    const auto placed = plan_traffic(tokens.loads, tokens.choices(), round_robin(shape), shape,
-                                     {.tolerance = kLimit - 1, .num_steps = 20'000});
+    const auto placed =
+        plan_traffic(tokens.loads, tokens.choices(), round_robin(shape), shape,
+                     {.tolerance = kLimit - 1, .lowest_balance = 1, .num_steps = 20'000});
 
     // Nodes get a little less room than the limit, so the very best may be out of bounds.
     EXPECT_LE(traffic(placed), lowest_of_all(shape, traffic) * 1.05);
@@ -129,8 +130,9 @@ TEST(PlanTraffic, KeepsBalanceWithinTheTolerance) {
   const Shape shape = make_shape(64, 80, 16, 4);
   const auto tokens = clustered_tokens(shape, 8, 4, 3000, 3);
   for (const auto choice : {ReplicaChoice::home, ReplicaChoice::quota}) {
-    const auto placed = plan_traffic(tokens.loads, tokens.choices(), round_robin(shape), shape,
-                                     {.choice = choice, .tolerance = 0.02, .num_steps = 30'000});
+    const auto placed = plan_traffic(
+        tokens.loads, tokens.choices(), round_robin(shape), shape,
+        {.choice = choice, .tolerance = 0.02, .lowest_balance = 1, .num_steps = 30'000});
 
     EXPECT_LE(balance_of_choice(tokens.loads, placed, {}, shape, choice), 1.02);
     EXPECT_TRUE(every_expert_has_a_slot(placed, shape));
@@ -145,8 +147,8 @@ TEST(PlanTraffic, BalancesNodesWithoutChoices) {
   const Shape shape = make_shape(32, 48, 16, 4);
   const auto loads = random_counts(32, 1000, 8);
 
-  const auto placed =
-      plan_traffic(loads, {}, round_robin(shape), shape, {.tolerance = 0.03, .num_steps = 30'000});
+  const auto placed = plan_traffic(loads, {}, round_robin(shape), shape,
+                                   {.tolerance = 0.03, .lowest_balance = 1, .num_steps = 30'000});
 
   EXPECT_LE(balance_of_choice(loads, placed, {}, shape, ReplicaChoice::home), 1.03);
   EXPECT_GT(balance_of_choice(loads, round_robin(shape), {}, shape, ReplicaChoice::home), 1.3);
@@ -156,7 +158,8 @@ TEST(PlanTraffic, BalancesNodesWithoutChoices) {
 TEST(PlanTraffic, GivesTheSamePlacementAgain) {
   const Shape shape = make_shape(24, 32, 8, 2);
   const auto tokens = clustered_tokens(shape, 3, 4, 500, 2);
-  const TrafficOptions options{.seed = 3, .tolerance = 0.05, .num_steps = 5'000};
+  const TrafficOptions options{
+      .seed = 3, .tolerance = 0.05, .lowest_balance = 1, .num_steps = 5'000};
 
   const auto once =
       plan_traffic(tokens.loads, tokens.choices(), round_robin(shape), shape, options);
