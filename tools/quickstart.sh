@@ -22,8 +22,10 @@ cmake --build --preset cpu-release --target trireme
 trireme=build/cpu-release/trireme
 
 mkdir -p demo
-rm -f demo/prompts.h5
-"$trireme" prompts import tests/data/demo/prompts.jsonl demo/prompts.h5
+for name in prompts passages_train passages_test; do
+  rm -f "demo/$name.h5"
+  "$trireme" prompts import "tests/data/demo/$name.jsonl" "demo/$name.h5"
+done
 tools/launch.sh -n 4 "$trireme" run --config configs/moe_expert_parallel.yaml \
   --model tests/data/demo \
   --prompts demo/prompts.h5 --output demo/results.h5 --overwrite
