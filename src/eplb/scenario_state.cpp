@@ -15,17 +15,15 @@ constexpr std::int64_t kLanes = 8;
 /// Everything cost_of_swap reads, [width] each.
 struct SwapRows {
   const std::int32_t *unit, *other_unit, *load, *other_load;
-  const std::int32_t *top_load, *top_rank;  // [3, width]
+  const std::int32_t *top_load, *top_rank;  // [2, width] and [width]
   std::int32_t rank, other_rank;
 };
 
+/// If the two most loaded ranks exchange, one of them keeps at least the load of the second: what
+/// the third has does not matter.
 TRIREME_VECTOR_CLONES
 std::int64_t swap_cost(const SwapRows& rows, std::int64_t width) {
-  const std::int32_t* top0 = rows.top_load;
-  const std::int32_t* top1 = top0 + width;
-  const std::int32_t* top2 = top1 + width;
-  const std::int32_t* rank0 = rows.top_rank;
-  const std::int32_t* rank1 = rank0 + width;
+  const std::int32_t *top0 = rows.top_load, *top1 = top0 + width;
   const std::int32_t g = rows.rank, h = rows.other_rank;
   std::int64_t cost = 0;
   for (std::int64_t block = 0; block < width; block += kLanes) {
@@ -33,10 +31,8 @@ std::int64_t swap_cost(const SwapRows& rows, std::int64_t width) {
     for (std::int64_t t = block; t < block + kLanes; ++t) {
       const std::int32_t moved = rows.unit[t] - rows.other_unit[t];
       const std::int32_t changed = std::max(rows.load[t] - moved, rows.other_load[t] + moved);
-      const bool keep0 = (rank0[t] != g) & (rank0[t] != h);
-      const bool keep1 = (rank1[t] != g) & (rank1[t] != h);
-      const std::int32_t lower = keep1 ? top1[t] : top2[t];
-      sum += std::max(keep0 ? top0[t] : lower, changed);
+      const bool stays = (rows.top_rank[t] != g) & (rows.top_rank[t] != h);
+      sum += std::max(stays ? top0[t] : top1[t], changed);
     }
     cost += sum;
   }
@@ -58,23 +54,15 @@ void move_load(std::int32_t* from, std::int32_t* to, const std::int32_t* unit,
   }
 }
 
-/// Inserts the loads of a rank, [width], into the three highest.
+/// Inserts the loads of a rank, [width], into the two highest.
 TRIREME_VECTOR_CLONES
 void insert_rank(const std::int32_t* load, std::int32_t rank, std::int32_t* top_load,
                  std::int32_t* top_rank, std::int64_t width) {
-  std::int32_t *top0 = top_load, *top1 = top0 + width, *top2 = top1 + width;
-  std::int32_t *rank0 = top_rank, *rank1 = rank0 + width, *rank2 = rank1 + width;
+  std::int32_t *top0 = top_load, *top1 = top0 + width;
   for (std::int64_t t = 0; t < width; ++t) {
-    const std::int32_t value = load[t];
-    const bool first = value > top0[t], second = value > top1[t], third = value > top2[t];
-    const std::int32_t low = third ? value : top2[t], low_rank = third ? rank : rank2[t];
-    top2[t] = second ? top1[t] : low;
-    rank2[t] = second ? rank1[t] : low_rank;
-    const std::int32_t middle = second ? value : top1[t], middle_rank = second ? rank : rank1[t];
-    top1[t] = first ? top0[t] : middle;
-    rank1[t] = first ? rank0[t] : middle_rank;
-    top0[t] = first ? value : top0[t];
-    rank0[t] = first ? rank : rank0[t];
+    top1[t] = std::max(top1[t], std::min(load[t], top0[t]));
+    top_rank[t] = load[t] > top0[t] ? rank : top_rank[t];
+    top0[t] = std::max(top0[t], load[t]);
   }
 }
 
@@ -91,8 +79,8 @@ ScenarioState::ScenarioState(const Scenarios& scenarios, const Shape& shape,
       weights_(shape.num_experts * width_, 0),
       units_(shape.num_experts * width_, 0),
       loads_(shape.num_ranks * width_, 0),
-      top_load_(3 * width_),
-      top_rank_(3 * width_),
+      top_load_(2 * width_),
+      top_rank_(width_),
       maximum_(width_),
       unit_buffer_(2 * width_),
       load_buffer_(shape.num_ranks * width_) {

@@ -9,7 +9,7 @@
 namespace trireme::eplb {
 
 /// A placement of one layer with the load of each rank in each scenario, kept so that the effect of
-/// a change is known without walking over all ranks: the three most loaded ranks of every scenario.
+/// a change is known without walking over all ranks: the two highest loads of every scenario.
 class ScenarioState {
  public:
   /// `expert_of_slot` has every expert at least once.
@@ -49,8 +49,8 @@ class ScenarioState {
   std::vector<std::int32_t> weights_;         // [experts, width] load of the expert
   std::vector<std::int32_t> units_;           // [experts, width] load of one replica
   std::vector<std::int32_t> loads_;           // [ranks, width]
-  std::vector<std::int32_t> top_load_;        // [3, width] descending
-  std::vector<std::int32_t> top_rank_;        // [3, width]
+  std::vector<std::int32_t> top_load_;        // [2, width] descending
+  std::vector<std::int32_t> top_rank_;        // [width] of the highest
   std::vector<std::int32_t> maximum_;         // [width]
   std::vector<std::int32_t> unit_buffer_;     // [2, width]
   std::vector<std::int32_t> load_buffer_;     // [ranks, width]

@@ -4,6 +4,7 @@
 
 #include <numeric>
 
+#include "eplb/scenario_start.h"
 #include "eplb/scenario_state.h"
 #include "placement_checks.h"
 
@@ -60,6 +61,17 @@ TEST(PlanScenarios, PlacesEveryExpertAndNoneTwiceOnARank) {
     EXPECT_TRUE(every_expert_has_a_slot(placed, shape));
     EXPECT_EQ(duplicates(placed, shape), 0);
   }
+}
+
+TEST(ScenarioPacking, PartsReplicasForWhichOnlyOneRankHadRoom) {
+  const Shape shape = make_shape(5, 6, 2, 1);
+  const auto scenarios = make_scenarios(std::vector<std::int64_t>{10, 2, 2, 2, 2}, 5);
+
+  const auto placed =
+      scenario_packing(scenarios, shape, std::vector<std::int32_t>{1, 1, 1, 1, 2}, 1);
+
+  EXPECT_TRUE(every_expert_has_a_slot(placed, shape));
+  EXPECT_EQ(duplicates(placed, shape), 0);
 }
 
 TEST(PlanScenarios, RepeatsExpertsOnARankOnlyWhereSlotsAreLeftOver) {

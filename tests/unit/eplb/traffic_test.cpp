@@ -224,6 +224,29 @@ TEST(PackNode, SpreadsReplicasEvenlyAndPartsThoseOfOneExpert) {
   EXPECT_EQ(first, 100);
 }
 
+TEST(PackNode, PartsReplicasForWhichOnlyOneRankHadRoom) {
+  const std::vector<Replica> replicas{{0, 10}, {1, 2}, {2, 2}, {3, 2}, {4, 1}, {4, 1}};
+
+  EXPECT_EQ(duplicates(pack_node(replicas, 2, 1000, 1), {5, 2, 3, 1}), 0);
+}
+
+TEST(PackNode, LooksFurtherWhereTheMostLoadedRankHasTooMuch) {
+  int better = 0;
+  for (std::uint64_t seed = 0; seed < 10; ++seed) {
+    const auto loads = random_counts(12, 1000, seed);
+    std::vector<Replica> replicas;
+    for (std::int32_t expert = 0; expert < 12; ++expert)
+      replicas.push_back({expert, loads[expert]});
+    const auto highest = [&](std::int64_t enough) {
+      return balance(loads, pack_node(replicas, 4, enough, seed), 4);
+    };
+
+    EXPECT_LE(highest(0), highest(12'000));
+    better += highest(0) < highest(12'000);
+  }
+  EXPECT_GT(better, 0);
+}
+
 TEST(PackNode, RepeatsAnExpertOnARankOnlyIfItHasMoreReplicasThanRanks) {
   const auto packed = pack_node(std::vector<Replica>{{0, 5}, {0, 5}, {0, 5}, {1, 9}}, 2, 0, 1);
 
