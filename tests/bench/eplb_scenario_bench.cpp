@@ -272,6 +272,10 @@ void traffic(const char* name, trireme::bench::TokenGate gate, std::int64_t num_
 
 int main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "all";
+  if (what != "all" && what != "mixtures" && what != "traffic") {
+    std::printf("usage: eplb_scenario_bench [all | mixtures [SEEDS [CASE]] | traffic [LAYERS]]\n");
+    return 64;
+  }
   const std::int64_t seeds = argc > 2 ? std::atoll(argv[2]) : 10;
   const std::int64_t layers = argc > 2 && what == "traffic" ? std::atoll(argv[2]) : 4;
   const int only = argc > 3 ? std::atoi(argv[3]) : -1;
