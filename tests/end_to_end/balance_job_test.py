@@ -68,10 +68,11 @@ class BalanceJob(unittest.TestCase):
         self.assertEqual(planned.code, 0, planned)
         return f"{objective}.yaml"
 
-    def recount(self, loads):
-        """Compares loads with the choices of one rank; what the comparison says."""
+    def recount(self, loads, choices=None):
+        """Compares loads with choices, those of one rank if not told; what the comparison says."""
         recount = subprocess.run(
-            [LOADS_RECOUNT, self.program.folder / self.choices, self.program.folder / loads],
+            [LOADS_RECOUNT, self.program.folder / (choices or self.choices),
+             self.program.folder / loads],
             capture_output=True, text=True)
         self.assertEqual(recount.returncode, 0, recount.stdout + recount.stderr)
         return recount.stdout
@@ -83,6 +84,19 @@ class BalanceJob(unittest.TestCase):
                 self.assertEqual(self.recount(loads), f"{num_tokens} tokens\n")
                 self.assertEqual(report.tokens, num_tokens)
                 self.assertEqual(placed_rows, self.train_rows)
+
+    def test_choices_of_stages_and_replicas_come_together(self):
+        for flags in (["--tensor-parallel-size", 4, "--pipeline-parallel-size", 2,
+                       "--enable-attention-dp", "--moe-tensor-parallel-size", 2],
+                      ["--tensor-parallel-size", 2, "--pipeline-parallel-size", 2,
+                       "--data-parallel-size", 2]):
+            with self.subTest(flags):
+                ran = self.program("run", "--model", DEMO, "--prompts", "train.h5", "--output",
+                                   "results.h5", "--record-loads", "choices.h5", "--overwrite",
+                                   "--record-choices", *flags, ranks=RANKS)
+                self.assertEqual(ran.code, 0, ran)
+                for loads in ("choices.h5", self.recorded["attention DP"][0]):
+                    self.recount(loads, choices="choices.h5")
 
     def test_a_placement_evens_the_ranks_out(self):
         placement = self.plan("mean")
