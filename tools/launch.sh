@@ -114,7 +114,16 @@ run_for_terminal() {
     interrupted=1
     kill "-$1" "$child" 2>/dev/null || true
   }
-  trap 'presses=$((presses + 1)); if ((presses == 1)); then pass_on USR1; else pass_on TERM; fi' INT
+  # A rank that is not there yet cannot be asked to stop.
+  has_ranks() {
+    local children
+    read -r children <"/proc/$child/task/$child/children" && [[ -n "$children" ]]
+  } 2>/dev/null
+  on_interrupt() {
+    presses=$((presses + 1))
+    if ((presses == 1)) && has_ranks; then pass_on USR1; else pass_on TERM; fi
+  }
+  trap on_interrupt INT
   trap 'pass_on USR1' USR1
   trap 'pass_on TERM' TERM HUP
   while

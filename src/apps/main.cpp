@@ -70,8 +70,6 @@ int dispatch(const std::vector<std::string>& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  // First of all: SIGUSR1 would kill a rank that is still starting.
-  job::install_stop_signals();
   try {
     return dispatch({argv + 1, argv + argc});
   } catch (...) {

@@ -14,6 +14,7 @@
 #include "config/validate.h"
 #include "job/agreement.h"
 #include "job/run_job.h"
+#include "job/signals.h"
 #include "topology/topology.h"
 
 namespace trireme::apps {
@@ -113,6 +114,7 @@ int run_in_world(const std::vector<std::string>& arguments, const comm::MpiComm&
 }  // namespace
 
 int run_command(const std::vector<std::string>& arguments) {
+  job::install_stop_signals();  // before MPI: SIGUSR1 would kill a rank that is still starting
   // Neither help nor version needs MPI.
   for (const std::string& argument : arguments) {
     if (argument == "--help" || argument == "-h") {

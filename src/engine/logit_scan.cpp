@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "engine/noise.h"
-#include "engine/vector_clones.h"
+#include "base/vector_clones.h"
 
 namespace trireme::engine {
 namespace {

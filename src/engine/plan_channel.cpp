@@ -46,9 +46,11 @@ void PlanChannel::poll() {
 }
 
 void PlanChannel::flush() {
+  poll();
+  // Progress may poll as well, so nothing of the queue is held here meanwhile.
   while (!outgoing_.empty()) {
-    for (comm::HostRequest& request : outgoing_.front()->requests) request.wait(progress_);
-    outgoing_.pop_front();
+    if (progress_) progress_();
+    poll();
   }
 }
 

@@ -5,8 +5,8 @@
 namespace trireme::job {
 
 /// Makes SIGINT, SIGTERM and SIGUSR1 ask for a clean stop; a second SIGINT ends the process at
-/// once. First call of main, before MPI: the default action of SIGUSR1 would kill a rank that still
-/// loads weights.
+/// once. First of all in a run, before MPI: the default action of SIGUSR1 would kill a rank that is
+/// still starting.
 void install_stop_signals();
 
 /// Whether such a signal has come.
