@@ -13,7 +13,7 @@ namespace trireme::eplb {
 /// How good a placement the search is content with, and how long it goes on.
 struct LayerSearch {
   double close_enough = 1.001;  ///< times the lower bound
-  std::int32_t rounds = 8;      ///< of annealing
+  std::int32_t rounds = 16;     ///< of annealing
   std::int64_t round_steps = 50'000;
 };
 

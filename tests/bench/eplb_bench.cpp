@@ -1,6 +1,6 @@
 // How close the placements of single layers are to the lower bound, beside DeepSeek's, and how few
 // slots a placement must change after the load drifts.
-// usage: eplb_bench [static|drift|all [seeds]]
+// usage: eplb_bench [static|drift|all [SEEDS]]
 
 #include <time.h>
 
@@ -180,13 +180,18 @@ void measure_drift(const Setting& setting, const Popularity& popularity, double 
 int main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "all";
   const int seeds = argc > 2 ? std::atoi(argv[2]) : 1;
-  for (int seed = 0; seed < seeds; ++seed) {
+  if ((what != "static" && what != "drift" && what != "all") || seeds < 1) {
+    std::fprintf(stderr, "usage: eplb_bench [static|drift|all [SEEDS]]\n");
+    return 64;
+  }
+  for (int number = 0; number < seeds; ++number) {
+    const auto seed = static_cast<std::uint64_t>(number);
     for (const Setting& setting : kSettings) {
       for (const Popularity& popularity : kPopularities) {
-        if (what != "drift") measure_static(setting, popularity, static_cast<std::uint64_t>(seed));
+        if (what != "drift") measure_static(setting, popularity, seed);
+        if (what == "static") continue;
         for (const double target : {1.05, 1.02, 1.005}) {
-          if (what != "static")
-            measure_drift(setting, popularity, target, static_cast<std::uint64_t>(seed));
+          measure_drift(setting, popularity, target, seed);
         }
       }
     }
