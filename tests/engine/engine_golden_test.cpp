@@ -5,28 +5,11 @@
 
 #include "base/clock.h"
 #include "engine_runner.h"
-#include "golden_file.h"
+#include "golden_requests.h"
 #include "tests/support/rank_layouts.h"
 
 namespace trireme::test {
 namespace {
-
-const std::string kGoldens = std::string(TRIREME_TEST_DATA) + "/goldens/";
-
-std::vector<engine::Request> requests_of(const Golden& golden) {
-  std::vector<engine::Request> requests;
-  for (std::size_t i = 0; i < golden.prompts.size(); ++i) {
-    engine::Request request;
-    request.index = static_cast<std::int64_t>(i);
-    request.prompt_tokens = golden.prompts[i];
-    request.params.max_tokens = std::ssize(golden.greedy_tokens[i]);
-    request.params.ignore_eos = true;
-    request.params.logprobs = 0;
-    request.params.prompt_logprobs = true;
-    requests.push_back(std::move(request));
-  }
-  return requests;
-}
 
 float largest_difference(const std::vector<float>& actual, const std::vector<float>& expected,
                          std::size_t skip) {

@@ -28,7 +28,7 @@ struct EngineCase {
   bool enable_chunked_prefill = true;
   DType kv_dtype = DType::float32;
   std::vector<std::int32_t> eos_token_ids;
-  layers::ExpertPlacement experts;
+  layers::ExpertPlacement experts = {};
 };
 
 struct RowOutcome {

@@ -54,7 +54,7 @@ class MemoryPlanTest : public testing::Test {
     config_.moe.max_num_tokens = 128;
   }
   MemoryInputs inputs(const topology::Sizes& sizes = {}, std::int64_t device_memory = 0) const {
-    return {checkpoint_, model_, config_, sizes, device_memory};
+    return {checkpoint_, model_, config_, sizes, nullptr, device_memory};
   }
 
   checkpoint::Checkpoint checkpoint_;
