@@ -51,8 +51,8 @@ Syntax export_syntax() {
 Syntax merge_syntax() {
   return {.command = "results merge",
           .summary =
-              "Writes the result file of what a run that was stopped or killed has finished. The "
-              "run directory stays as it is.",
+              "Writes the result file of what a run that was stopped or killed has finished, or of "
+              "what one that works has finished so far. The run directory stays as it is.",
           .examples = {"trireme results merge results.h5.run results.h5"},
           .arguments = {"RUN_DIR", "OUT.h5"},
           .flags = {{"overwrite", "", "Output", "replace a file that is there"}},
@@ -107,6 +107,10 @@ int merge(const Options& options) {
     fail(ErrorKind::input, cat(directory.path(),
                                ": holds no manifest.json and no journal: it is no run "
                                "directory"));
+  }
+  if (const auto holder = io::run_at_work(directory.path())) {
+    std::cerr << directory.path() << ": a run is at work here (" << *holder
+              << "); the result file holds what it has finished so far\n";
   }
   io::MergeOptions how;
   how.output = options.argument(1);

@@ -55,21 +55,22 @@ std::optional<JournalName> JournalName::parse(std::string_view name) {
   return name == ".wal" ? std::optional(parsed) : std::nullopt;
 }
 
-JournalWriter::JournalWriter(std::string path, FileDescriptor file)
-    : path_(std::move(path)), file_(std::move(file)) {}
+JournalWriter::JournalWriter(std::string path, FileDescriptor file, std::uint32_t run_tag)
+    : path_(std::move(path)), file_(std::move(file)), run_tag_(run_tag) {}
 
-JournalWriter JournalWriter::create(const std::string& directory, const JournalName& name) {
+JournalWriter JournalWriter::create(const std::string& directory, const JournalName& name,
+                                    std::uint32_t run_tag) {
   const std::string path = cat(directory, "/", name.file_name());
   FileDescriptor file(
       ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0666));
   if (!file) fail(ErrorKind::output, system_message(path, "the journal cannot be created"));
   sync_directory_of(path);
-  return JournalWriter(path, std::move(file));
+  return JournalWriter(path, std::move(file), run_tag);
 }
 
 void JournalWriter::append(const ResultRow& row) {
   TRIREME_CHECK(!has_failed_, path_, ": an earlier write failed");
-  const std::string frame = encode_frame(row);
+  const std::string frame = encode_frame(row, run_tag_);
   TRIREME_CHECK(frame.size() <= kMaxFrameBytes, path_, ", ", frame.size());
   try {
     write_all(file_.get(), frame, path_);
@@ -105,11 +106,12 @@ JournalReader::JournalReader(std::string path, FileDescriptor file, std::uint64_
     : path_(std::move(path)), file_(std::move(file)), file_bytes_(file_bytes) {}
 
 JournalReader JournalReader::open(const std::string& path) {
-  FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  // Non-blocking: a pipe of that name is refused, not waited for.
+  FileDescriptor file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
   if (!file) fail(ErrorKind::missing, system_message(path, "the journal cannot be read"));
   struct stat status {};
   if (::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) {
-    fail(ErrorKind::io, cat(path, ": is not a regular file"));
+    fail(ErrorKind::input, cat(path, ": is not a regular file, a journal was expected"));
   }
   return JournalReader(path, std::move(file), static_cast<std::uint64_t>(status.st_size));
 }
@@ -170,6 +172,7 @@ std::optional<FrameInfo> JournalReader::next() {
   info.kind = header.kind;
   info.index = header.index;
   info.sample = header.sample;
+  info.run = header.run;
   position_ += info.num_bytes;
   return info;
 }

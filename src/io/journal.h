@@ -24,8 +24,9 @@ struct JournalName {
   auto operator<=>(const JournalName&) const = default;
 };
 
-/// The bytes of one frame that holds `row`; io/README.md has the format.
-std::string encode_frame(const ResultRow& row);
+/// The bytes of one frame that holds `row`; io/README.md has the format. `run_tag`: of the run's
+/// manifest, 0 for none.
+std::string encode_frame(const ResultRow& row, std::uint32_t run_tag = 0);
 /// The row of a whole frame with a valid checksum. Throws Error(input), which begins with `what`.
 ResultRow decode_frame(std::string_view frame, const std::string& what);
 
@@ -34,8 +35,10 @@ ResultRow decode_frame(std::string_view frame, const std::string& what);
 /// thread-safe.
 class JournalWriter {
  public:
-  /// Creates DIRECTORY/name, which must not be there. Throws Error(output).
-  static JournalWriter create(const std::string& directory, const JournalName& name);
+  /// Creates DIRECTORY/name, which must not be there; its frames carry `run_tag`. Throws
+  /// Error(output).
+  static JournalWriter create(const std::string& directory, const JournalName& name,
+                              std::uint32_t run_tag = 0);
 
   /// One write() of one frame. Throws Error(io), which says how many bytes did not fit where; the
   /// journal then ends with the last whole frame and takes no more.
@@ -51,10 +54,11 @@ class JournalWriter {
   const std::string& path() const { return path_; }
 
  private:
-  JournalWriter(std::string path, FileDescriptor file);
+  JournalWriter(std::string path, FileDescriptor file, std::uint32_t run_tag);
 
   std::string path_;
   FileDescriptor file_;
+  std::uint32_t run_tag_ = 0;
   std::uint64_t num_bytes_ = 0, num_rows_ = 0, unsynced_bytes_ = 0;
   double oldest_unsynced_ = 0;
   bool has_failed_ = false;
@@ -66,6 +70,7 @@ struct FrameInfo {
   std::uint16_t kind = 0;                  ///< 1 row, 2 partial row
   std::int64_t index = 0;
   std::int32_t sample = 0;
+  std::uint32_t run = 0;  ///< tag of the run that wrote it; 0: not said
 };
 
 /// A frame larger than this is not written, and counts as broken where it is read.
@@ -75,7 +80,7 @@ inline constexpr std::uint64_t kMaxFrameBytes = std::uint64_t{2} << 30;
 /// length is bounded by the file, every frame by its checksum.
 class JournalReader {
  public:
-  /// Throws Error(missing) or Error(io).
+  /// Throws Error(missing), or Error(input) if it is no regular file.
   static JournalReader open(const std::string& path);
 
   /// The next frame with a valid checksum; none at the end or where the rest is torn or broken. It

@@ -190,13 +190,14 @@ void check_row(const ResultRow& row, const std::string& what) {
 
 }  // namespace
 
-std::string encode_frame(const ResultRow& row) {
+std::string encode_frame(const ResultRow& row, std::uint32_t run_tag) {
   std::string frame(kFrameHeaderBytes, '\0');
   put_row(frame, row);
   FrameHeader header;
   header.payload_bytes = frame.size() - kFrameHeaderBytes;
   header.index = row.index;
   header.sample = row.sample;
+  header.run = run_tag;
   std::memcpy(frame.data(), &header, sizeof(header));
   put(frame, crc32c(frame));
   return frame;

@@ -23,7 +23,7 @@ struct FrameHeader {
   std::uint64_t payload_bytes = 0;
   std::int64_t index = 0;
   std::int32_t sample = 0;
-  std::uint32_t reserved = 0;
+  std::uint32_t run = 0;  ///< Manifest::run_tag(); 0: not said
 };
 inline constexpr std::size_t kFrameHeaderBytes = 32;
 inline constexpr std::size_t kChecksumBytes = 4;

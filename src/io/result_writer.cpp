@@ -73,11 +73,27 @@ struct Index {
   std::uint64_t num_bytes = 0;
 };
 
-Index read_index(Journals& journals, MergeReport& report) {
+// The run that the journals must be of; 0: not known yet. Journals that do not say are taken.
+std::uint32_t run_tag_of(const RunDirectory& directory) {
+  const auto manifest = directory.read_manifest();
+  return manifest ? manifest->run_tag() : 0;
+}
+
+void check_run(const JournalReader& reader, const FrameInfo& frame, std::uint32_t& run_tag) {
+  if (frame.run == 0) return;
+  if (run_tag == 0) run_tag = frame.run;
+  if (frame.run == run_tag) return;
+  fail(ErrorKind::input, cat(reader.path(), ": the row at byte ", frame.begin,
+                             " was written by another run than the rest of the run directory; move "
+                             "this journal out of it to merge what is left"));
+}
+
+Index read_index(Journals& journals, std::uint32_t run_tag, MergeReport& report) {
   Index index;
   for (std::size_t i = 0; i < journals.size(); ++i) {
     JournalReader& reader = journals.reader(i);
     while (const std::optional<FrameInfo> frame = reader.next()) {
+      check_run(reader, *frame, run_tag);
       if (frame->kind != kFrameRow) continue;
       index.shape.include(reader.read(*frame));
       index.entries.push_back({frame->index, frame->sample, static_cast<std::uint32_t>(i),
@@ -94,6 +110,25 @@ Index read_index(Journals& journals, MergeReport& report) {
                    [](const Entry& a, const Entry& b) { return a.key() < b.key(); });
   if (index.entries.empty()) index.shape.has_integer_ids = false;
   return index;
+}
+
+std::int64_t num_distinct(const std::vector<Entry>& sorted) {
+  std::int64_t count = 0;
+  for (std::size_t i = 0; i < sorted.size(); ++i) {
+    if (i == 0 || sorted[i].key() != sorted[i - 1].key()) ++count;
+  }
+  return count;
+}
+
+// A journal that vanished, or lost its end, must not become a result file that looks whole.
+void check_num_rows(const RunDirectory& directory, const Index& index, std::int64_t expected) {
+  const std::int64_t found = num_distinct(index.entries);
+  if (found == expected) return;
+  fail(ErrorKind::io, cat(directory.path(), ": the journals hold ", found, " rows, the run has ",
+                          "finished ", expected,
+                          ": journals were removed or changed while it ran, "
+                          "so no result file is written; 'trireme results merge ",
+                          directory.path(), " OUT.h5' writes what is left"));
 }
 
 void count(const ResultRow& row, MergeReport& report) {
@@ -153,7 +188,8 @@ MergeReport merge_results(const RunDirectory& directory, const MergeOptions& opt
   }
   MergeReport report;
   Journals journals(directory);
-  const Index index = read_index(journals, report);
+  const Index index = read_index(journals, run_tag_of(directory), report);
+  if (options.num_rows) check_num_rows(directory, index, *options.num_rows);
 
   TemporaryFile temporary(options.output + ".tmp");
   try {

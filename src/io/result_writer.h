@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,9 +12,11 @@ namespace trireme::io {
 
 /// How journals become a result file.
 struct MergeOptions {
-  std::string output;                ///< path of the result file
-  bool overwrite = false;            ///< replace an output that is there
-  bool complete = false;             ///< every row of the input has its result
+  std::string output;      ///< path of the result file
+  bool overwrite = false;  ///< replace an output that is there
+  bool complete = false;   ///< every row of the input has its result
+  /// Rows that the run has finished; another number in the journals is an Error(io).
+  std::optional<std::int64_t> num_rows;
   Json attributes = Json::object();  ///< root attributes in order; strings, integers or floats
 };
 
@@ -30,7 +33,8 @@ struct MergeReport {
 /// by (index, sample): to OUTPUT.tmp, synced, then renamed. Memory: 32 bytes a row, and slices of
 /// the columns. Adds the attributes schema, schema_version, complete, n_ok, n_error and the
 /// manifest's fingerprint itself. Throws Error(output) if the output is there already or cannot be
-/// created, Error(io) if the disk is full (bytes and path are named) or a journal cannot be read.
+/// created, Error(input) if a journal is of another run than the manifest, Error(io) if rows are
+/// missing, the disk is full (bytes and path are named) or a journal cannot be read.
 MergeReport merge_results(const RunDirectory& directory, const MergeOptions& options);
 
 }  // namespace trireme::io

@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "io/crc32c.h"
 #include "io/file_system.h"
 #include "io/sha256.h"
 
@@ -21,7 +22,8 @@ constexpr const char* kSchemaVersion = "1.0.0";
 constexpr const char* kManifest = "manifest.json";
 constexpr const char* kNonce = "nonce";
 constexpr std::size_t kMaxManifestBytes = std::size_t{16} << 20;
-constexpr std::array<std::string_view, 3> kOwnFiles = {kManifest, kNonce, "status.json"};
+constexpr std::array<std::string_view, 4> kOwnFiles = {kManifest, kNonce, RunLock::kFileName,
+                                                       "status.json"};
 
 struct DirectoryCloser {
   void operator()(DIR* directory) const noexcept { ::closedir(directory); }
@@ -56,13 +58,19 @@ Json parts_as_json(const Manifest& manifest) {
 }
 
 [[noreturn]] void fail_there_already(const std::string& path) {
-  fail(ErrorKind::output,
-       cat(path,
-           ": the run directory is there already, so another run uses it or was stopped. "
-           "'trireme results merge ",
-           path,
-           " OUT.h5' writes what that run has finished; then "
-           "remove it, give --overwrite, or choose another with --run-dir"));
+  RunDirectory::check_idle(path);
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == 0 && !S_ISDIR(status.st_mode)) {
+    fail(ErrorKind::output, cat(path,
+                                ": is a file, expected a run directory, which the run makes "
+                                "itself; choose another with --run-dir"));
+  }
+  fail(ErrorKind::output, cat(path,
+                              ": the run directory is there already, of a run that was stopped. "
+                              "'trireme results merge ",
+                              path,
+                              " OUT.h5' writes what that run has finished; then "
+                              "remove it, give --overwrite, or choose another with --run-dir"));
 }
 
 const Json& member(const Json& object, const char* name, const std::string& what) {
@@ -85,10 +93,18 @@ std::string Manifest::fingerprint() const {
   return hash.hex_digest();
 }
 
+std::uint32_t Manifest::run_tag() const {
+  const Json run_id = attributes.value("run_id", Json(""));
+  const std::uint32_t tag = crc32c(cat(fingerprint(), run_id.dump()));
+  return tag == 0 ? 1 : tag;  // 0: a journal that does not say
+}
+
 RunDirectory RunDirectory::create(const std::string& path) {
   if (::mkdir(path.c_str(), 0777) == 0) {
     sync_directory_of(path);
-    return RunDirectory(path);
+    RunDirectory directory(path);
+    directory.lock_.emplace(RunLock::make(path));
+    return directory;
   }
   if (errno != EEXIST)
     fail(ErrorKind::output, system_message(path, "cannot create the run directory"));
@@ -97,6 +113,10 @@ RunDirectory RunDirectory::create(const std::string& path) {
 
 void RunDirectory::check_absent(const std::string& path) {
   if (exists(path)) fail_there_already(path);
+}
+
+void RunDirectory::check_idle(const std::string& path) {
+  if (const auto holder = run_at_work(path)) fail_in_use(path, *holder);
 }
 
 RunDirectory RunDirectory::open(const std::string& path) {
@@ -157,6 +177,20 @@ std::optional<Manifest> RunDirectory::read_manifest() const {
   return manifest;
 }
 
+void RunDirectory::check_is_of(const Manifest& manifest, const std::string& nonce) const {
+  std::string why;
+  try {
+    const std::optional<Manifest> found = read_manifest();
+    if (read_nonce() == nonce && found && found->run_tag() == manifest.run_tag()) return;
+    why = "another run has written its nonce or its manifest.json";
+  } catch (const Error& error) {
+    why = error.what();
+  }
+  fail(ErrorKind::io, cat(path_, ": is no longer the directory of this run (", why,
+                          "), so its rows cannot be trusted and no result file is written; run "
+                          "again with a --run-dir that no one else uses"));
+}
+
 std::vector<JournalName> RunDirectory::journals() const {
   std::vector<JournalName> found;
   for (const std::string& name : names_in(path_)) {
@@ -177,7 +211,12 @@ std::vector<std::string> RunDirectory::foreign_files() const {
 }
 
 std::vector<std::string> RunDirectory::remove() const {
-  for (const std::string& name : names_in(path_)) {
+  const std::optional<RunLock> guard = lock_ ? std::nullopt : RunLock::take(path_);
+  std::vector<std::string> names = names_in(path_);
+  // The lock goes last: what has one is not removed by two at once.
+  std::stable_partition(names.begin(), names.end(),
+                        [](const std::string& name) { return name != RunLock::kFileName; });
+  for (const std::string& name : names) {
     const std::string path = cat(path_, "/", name);
     if (is_own(name) && ::unlink(path.c_str()) != 0) {
       fail(ErrorKind::io, system_message(path, "cannot be removed"));

@@ -63,6 +63,7 @@ void check_output_file(const char* key, const std::string& output, const config:
 void check_run_directory(const config::IoPaths& paths) {
   check_folder_of("run_dir", paths.run_dir);
   if (!paths.overwrite) io::RunDirectory::check_absent(paths.run_dir);
+  io::RunDirectory::check_idle(paths.run_dir);
   if (!io::exists(paths.run_dir)) return;
   struct stat status {};
   if (::stat(paths.run_dir.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) {

@@ -79,7 +79,7 @@ class RunJob {
   void wait_for_others();
   int close(bool is_complete);
   JobLoads gather_expert_loads();
-  int finish_results(const GroupProgress& total, const JobLoads& loads);
+  int finish_results(std::int64_t num_rows, const GroupProgress& total, const JobLoads& loads);
 
   std::vector<int> leaders() const;
   engine::EngineOptions engine_options() const;
@@ -108,7 +108,9 @@ class RunJob {
   RunTimes times_;
 
   std::optional<RunFiles> files_;
-  std::optional<io::RunDirectory> run_directory_;  ///< of rank 0, which made it
+  std::optional<io::RunDirectory> run_directory_;  ///< of rank 0, which made it and has its lock
+  io::Manifest manifest_;                          ///< of rank 0
+  std::string nonce_;
   std::unique_ptr<RunModel> model_;
   DomainNames domains_;  ///< of leaders
   std::unique_ptr<ClaimChannel> claims_;
@@ -172,7 +174,7 @@ void RunJob::open_files() {
 
 void RunJob::create_outputs() {
   // Rank 0 alone creates; the word it leaves proves to the others that they see the same files.
-  const std::string nonce = world_.broadcast(random_word(), 0);
+  nonce_ = world_.broadcast(random_word(), 0);
   together(world_, log_, [&] {
     if (rank_ != 0) return;
     check_outputs(config_.paths, files_->model);
@@ -180,10 +182,18 @@ void RunJob::create_outputs() {
     // An older output stays until the new one is complete.
     if (io::exists(run_dir())) io::RunDirectory::open(run_dir()).remove();
     run_directory_.emplace(io::RunDirectory::create(run_dir()));
-    run_directory_->write_manifest(
-        {.parts = identity_of(config_, *files_), .attributes = result_attributes()});
-    run_directory_->write_nonce(nonce);
+    if (!run_directory_->is_locked()) {
+      log_.warning(cat(run_dir(),
+                       ": this file system has no locks, so nothing keeps another run "
+                       "from removing this run directory with --overwrite"));
+    }
+    manifest_ = {.parts = identity_of(config_, *files_), .attributes = {}};
+    manifest_.attributes = result_attributes();
+    run_directory_->write_manifest(manifest_);
+    run_directory_->write_nonce(nonce_);
   });
+  const auto run_tag = static_cast<std::uint32_t>(
+      std::stoul(world_.broadcast(std::to_string(rank_ == 0 ? manifest_.run_tag() : 0), 0)));
   together(world_, log_, [&] {
     std::string seen;
     try {
@@ -191,7 +201,7 @@ void RunJob::create_outputs() {
     } catch (const Error& error) {
       seen = error.what();
     }
-    if (seen != nonce) {
+    if (seen != nonce_) {
       fail(ErrorKind::output,
            cat("run_dir is ", config::shown(run_dir()),
                ", expected a folder that all nodes share: ", host_name(),
@@ -199,8 +209,8 @@ void RunJob::create_outputs() {
     }
     if (is_leader_) {
       journal_ = std::make_unique<ResultJournal>(
-          io::JournalWriter::create(run_dir(), {.epoch = 0, .rank = rank_, .sequence = 0}), rank_,
-          start_s_);
+          io::JournalWriter::create(run_dir(), {.epoch = 0, .rank = rank_, .sequence = 0}, run_tag),
+          rank_, start_s_);
     }
   });
 }
@@ -227,7 +237,7 @@ Json RunJob::result_attributes() const {
   attributes["model"] = config_.paths.model;
   attributes["architecture"] = files_->model.architecture;
   attributes["prompts"] = config_.paths.prompts;
-  for (const auto& [name, value] : identity_of(config_, *files_)) {
+  for (const auto& [name, value] : manifest_.parts) {
     if (name != "schema" && name != "limit" && name != "sampling")
       attributes[name + "_hash"] = value;
   }
@@ -404,13 +414,17 @@ JobLoads RunJob::gather_expert_loads() {
 }
 
 /// Of rank 0: the result file, the expert loads and the closing summary; returns the exit code.
-int RunJob::finish_results(const GroupProgress& total, const JobLoads& loads) {
+/// `num_rows`: what the groups have finished, to the row.
+int RunJob::finish_results(std::int64_t num_rows, const GroupProgress& total,
+                           const JobLoads& loads) {
   const double begin = monotonic_seconds();
+  run_directory_->check_is_of(manifest_, nonce_);
   const io::MergeReport merged =
       io::merge_results(*run_directory_, {.output = config_.paths.output,
                                           .overwrite = config_.paths.overwrite,
                                           .complete = true,
-                                          .attributes = result_attributes()});
+                                          .num_rows = num_rows,
+                                          .attributes = manifest_.attributes});
   times_.merge_s = monotonic_seconds() - begin;
   for (const std::string& warning : merged.warnings) log_.warning(warning);
   if (!config_.paths.keep_run_directory) run_directory_->remove();
@@ -440,10 +454,12 @@ int RunJob::close(bool is_complete) {
     }
     return kExitStopped;
   }
+  // Not of `total`: the last report of a group may still be on its way.
+  const std::int64_t num_rows = world_.sum(is_leader_ ? journal_->num_rows() : 0);
   const JobLoads loads = gather_expert_loads();
   int code = 0;
   together(world_, log_, [&] {
-    if (rank_ == 0) code = finish_results(total, loads);
+    if (rank_ == 0) code = finish_results(num_rows, total, loads);
   });
   return std::stoi(world_.broadcast(std::to_string(code), 0));
 }

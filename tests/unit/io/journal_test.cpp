@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <csignal>
 #include <cstring>
@@ -276,6 +277,15 @@ TEST(Journal, SaysHowManyBytesDidNotFitAndEndsWithTheLastWholeRow) {
 
   EXPECT_EXIT(fill(), testing::ExitedWithCode(0),
               "74 .*j-0-0-0.wal: cannot write [0-9]+ of [0-9]+ bytes");
+}
+
+TEST(Journal, IsNoPipe) {
+  const TemporaryDirectory directory;
+  const std::string path = directory.file("j-0-0-0.wal");
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+
+  test::expect_error(ErrorKind::input, {path, "not a regular file"},
+                     [&] { JournalReader::open(path); });
 }
 
 TEST(Journal, SaysThatItIsMissing) {

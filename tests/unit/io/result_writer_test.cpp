@@ -28,8 +28,9 @@ class Results : public testing::Test {
 
   std::string output() const { return directory_.file("r.h5"); }
 
-  void write(const JournalName& name, const std::vector<ResultRow>& rows) {
-    JournalWriter writer = JournalWriter::create(run_.path(), name);
+  void write(const JournalName& name, const std::vector<ResultRow>& rows,
+             std::uint32_t run_tag = 0) {
+    JournalWriter writer = JournalWriter::create(run_.path(), name, run_tag);
     for (const ResultRow& row : rows) writer.append(row);
   }
 
@@ -216,6 +217,43 @@ TEST_F(Results, DoNotReplaceAFileUnlessTold) {
   options_.overwrite = true;
   merge_results(run_, options_);
   EXPECT_EQ(ResultReader::open(output()).num_rows(), 1);
+}
+
+TEST_F(Results, ThatLackRowsOfTheRunAreNotWritten) {
+  write({0, 0, 0}, {full_row(0), full_row(2)});
+  write({0, 1, 0}, {full_row(0), full_row(1)});  // row 0 was computed twice
+  options_.num_rows = 4;
+
+  expect_error(ErrorKind::io, {run_.path(), "hold 3 rows", "finished 4", "results merge"},
+               [&] { merge_results(run_, options_); });
+
+  EXPECT_FALSE(std::filesystem::exists(output()));
+  EXPECT_TRUE(std::filesystem::exists(run_.path_of({0, 1, 0})));
+  options_.num_rows = 3;
+  EXPECT_EQ(merge_results(run_, options_).num_rows, 3);
+}
+
+TEST_F(Results, OfAnotherRunAreRefused) {
+  Manifest manifest;
+  manifest.parts = {{"model", "hash"}};
+  manifest.attributes["run_id"] = "one";
+  run_.write_manifest(manifest);
+  const std::uint32_t tag = manifest.run_tag();
+  manifest.attributes["run_id"] = "two";
+  ASSERT_NE(manifest.run_tag(), tag);
+  write({0, 0, 0}, {full_row(0)}, tag);
+  write({0, 1, 0}, {full_row(1)});  // as journals were before they said it
+  EXPECT_EQ(merge_results(run_, options_).num_rows, 2);
+  std::filesystem::remove(output());
+
+  write({0, 2, 0}, {full_row(2)}, manifest.run_tag());
+
+  expect_error(ErrorKind::input, {run_.path_of({0, 2, 0}), "by another run"},
+               [&] { merge_results(run_, options_); });
+  EXPECT_FALSE(std::filesystem::exists(output()));
+  std::filesystem::remove(run_.path() +
+                          "/manifest.json");  // then they are compared with each other
+  expect_error(ErrorKind::input, {run_.path_of({0, 2, 0})}, [&] { merge_results(run_, options_); });
 }
 
 TEST_F(Results, SayWhereTheyCannotBeWritten) {

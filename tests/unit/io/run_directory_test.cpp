@@ -1,6 +1,7 @@
 #include "io/run_directory.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -35,6 +36,65 @@ TEST(RunDirectory, IsCreatedOnceAndSaysHowToGoOn) {
                [] { RunDirectory::create("/no/such/place/run"); });
   expect_error(ErrorKind::missing, {"not-there"},
                [&] { RunDirectory::open(directory.file("not-there")); });
+}
+
+TEST(RunDirectory, IsNotRemovedUnderTheRunThatWorksInIt) {
+  const TemporaryDirectory directory;
+  const std::string path = directory.file("run");
+  const std::string process = "process " + std::to_string(::getpid()) + " on ";
+  {
+    const RunDirectory run = RunDirectory::create(path);
+    run.write_nonce("n");
+    ASSERT_TRUE(run.is_locked());
+
+    expect_error(ErrorKind::output, {path, "a run is at work", process},
+                 [&] { RunDirectory::open(path).remove(); });
+    expect_error(ErrorKind::output, {"a run is at work"}, [&] { RunDirectory::check_idle(path); });
+    expect_error(ErrorKind::output, {"a run is at work"}, [&] { RunDirectory::create(path); });
+    EXPECT_EQ(run.read_nonce(), "n");
+  }
+
+  EXPECT_EQ(run_at_work(path), std::nullopt);
+  RunDirectory::check_idle(path);
+  EXPECT_TRUE(RunDirectory::open(path).remove().empty());
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+TEST(RunDirectory, HoldsNoLockOfAnother) {
+  const TemporaryDirectory directory;
+  RunDirectory::create(directory.file("run"));
+  std::filesystem::remove(directory.file("run") + "/lock");
+
+  EXPECT_FALSE(RunDirectory::open(directory.file("run")).is_locked());
+  EXPECT_TRUE(RunDirectory::open(directory.file("run")).remove().empty());
+}
+
+TEST(RunDirectory, SaysThatAFileIsOne) {
+  const TemporaryDirectory directory;
+  const std::string path = directory.write("run", "mine");
+
+  expect_error(ErrorKind::output, {path, "is a file", "--run-dir"},
+               [&] { RunDirectory::check_absent(path); });
+}
+
+TEST(RunDirectory, KnowsThatAnotherTookItsPlace) {
+  const TemporaryDirectory directory;
+  const RunDirectory run = RunDirectory::create(directory.file("run"));
+  Manifest manifest = sample_manifest();
+  manifest.attributes["run_id"] = "one";
+  run.write_manifest(manifest);
+  run.write_nonce("n");
+  run.check_is_of(manifest, "n");
+
+  expect_error(ErrorKind::io, {run.path(), "no longer the directory of this run"},
+               [&] { run.check_is_of(manifest, "m"); });
+  Manifest other = manifest;
+  other.attributes["run_id"] = "two";
+  run.write_manifest(other);
+  expect_error(ErrorKind::io, {"no longer"}, [&] { run.check_is_of(manifest, "n"); });
+  EXPECT_TRUE(run.remove().empty());
+  expect_error(ErrorKind::io, {"no longer", "No such file"},
+               [&] { run.check_is_of(manifest, "n"); });
 }
 
 TEST(RunDirectory, KeepsTheNonce) {
