@@ -106,6 +106,7 @@ class Kills:
         self.output.unlink(missing_ok=True)
         (self.program.folder / "merged.h5").unlink(missing_ok=True)
         pathlib.Path(f"{self.output}.tmp").unlink(missing_ok=True)
+        pathlib.Path(f"{self.output}.loads.h5").unlink(missing_ok=True)
         shutil.rmtree(self.run_directory, ignore_errors=True)
 
     def phase(self):

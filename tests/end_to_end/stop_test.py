@@ -38,6 +38,7 @@ def setUpModule():
     assert reference.code == 0, reference
     EXPECTED.update((key[0], row.said()) for key, row in rows_of(PROGRAM, "results.h5").items())
     (PROGRAM.folder / "results.h5").unlink()
+    (PROGRAM.folder / "results.h5.loads.h5").unlink()
 
 
 def flags(output="results.h5"):
@@ -52,7 +53,7 @@ class StoppedJob(unittest.TestCase):
 
     def tearDown(self):
         shutil.rmtree(self.run_directory, ignore_errors=True)
-        for name in ("results.h5", "merged.h5"):
+        for name in ("results.h5", "results.h5.loads.h5", "merged.h5"):
             (PROGRAM.folder / name).unlink(missing_ok=True)
 
     def start(self, *more, ranks=0):
