@@ -25,6 +25,7 @@ void check_new_file(const std::string& path, bool overwrite) {
     fail(ErrorKind::output,
          cat(path, ": cannot be created, expected a folder that is there; ", folder, " is not"));
   }
+  io::require_replaceable(path);
   if (io::exists(path) && !overwrite) {
     fail(ErrorKind::output,
          cat(path, ": is there already; choose another name or give --overwrite"));

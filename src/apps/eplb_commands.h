@@ -20,7 +20,8 @@ inline constexpr std::int64_t kMostRanks = std::int64_t{1} << 20;
 config::Flag first_layer_flag();
 std::int32_t first_layer_of(const config::Options& options);
 
-/// Throws Error(output) if the file is there without --overwrite, or its folder is not.
+/// Throws Error(output) if the file is there without --overwrite or is no regular one, or its
+/// folder is not there.
 void check_new_file(const std::string& path, bool overwrite);
 
 }  // namespace trireme::apps

@@ -73,7 +73,7 @@ void print_plan(const config::RunCommandLine& command_line, const config::RunCon
     disk_bytes = job::disk_space_needed(files, models::max_seq_len_of(files.model, config));
   }
   if (!config.paths.output.empty()) {
-    job::check_outputs(config.paths, files.model);
+    job::check_outputs(config, files.model);
     io::check_disk_space(config.paths.output, disk_bytes);
   }
 

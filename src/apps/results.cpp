@@ -85,6 +85,10 @@ int export_results(const Options& options) {
     std::cout.flush();
     return 0;
   }
+  io::require_replaceable(output);
+  if (io::is_same_file(output, options.argument(0))) {
+    fail(ErrorKind::output, cat(output, ": is the result file itself, expected another file"));
+  }
   if (io::exists(output) && !options.has("overwrite")) {
     fail(ErrorKind::output,
          cat(output, ": is there already; choose another name or give --overwrite"));

@@ -162,6 +162,7 @@ Loaded load(const RunCommandLine& command_line, const std::string& yaml_text) {
   Loaded loaded;
   if (!command_line.config_path.empty()) {
     apply_yaml(yaml_text, command_line.config_path, loaded);
+    loaded.config.paths.config_file = command_line.config_path;
   }
   for (const RunCommandLine::Setting& setting : command_line.settings) {
     apply_setting(setting.key, setting.value, setting.origin, loaded);

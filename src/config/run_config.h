@@ -57,6 +57,7 @@ struct SamplingDefaults {
 
 struct IoPaths {
   std::string model, prompts, output, run_dir;  ///< run_dir empty: OUTPUT.run
+  std::string config_file;  ///< the file that all this was read from; empty: none
   std::string record_loads;  ///< empty: OUTPUT.loads.h5 for models with experts; "none": off
   bool record_choices = false;
   bool overwrite = false;

@@ -45,7 +45,16 @@ void sync_file(const std::string& path) {
   }
 }
 
+void require_replaceable(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0 || S_ISREG(status.st_mode)) return;
+  fail(ErrorKind::output, cat(path,
+                              ": is not a regular file, and nothing else is replaced; choose "
+                              "another name"));
+}
+
 void rename_file(const std::string& from, const std::string& to) {
+  require_replaceable(to);
   if (std::rename(from.c_str(), to.c_str()) != 0) {
     fail(ErrorKind::output, system_message(to, cat("cannot rename ", from, " to it")));
   }
@@ -54,6 +63,7 @@ void rename_file(const std::string& from, const std::string& to) {
 
 void write_file_at_once(const std::string& path, std::string_view bytes) {
   const std::string temporary = path + ".tmp";
+  require_replaceable(temporary);
   {
     const FileDescriptor file(
         ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
@@ -81,6 +91,17 @@ std::string read_small_file(const std::string& path, std::size_t max_bytes) {
       fail(ErrorKind::input, cat(path, ": is larger than ", max_bytes, " bytes"));
     }
   }
+}
+
+bool is_same_file(const std::string& a, const std::string& b) {
+  struct stat first {
+  }, second{};
+  return ::stat(a.c_str(), &first) == 0 && ::stat(b.c_str(), &second) == 0 &&
+         first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+}
+
+TemporaryFile::TemporaryFile(std::string path) : path_(std::move(path)) {
+  require_replaceable(path_);
 }
 
 TemporaryFile::~TemporaryFile() {

@@ -22,7 +22,11 @@ void sync_directory_of(const std::string& path);
 /// fsync of a closed file. Throws Error(io).
 void sync_file(const std::string& path);
 
-/// rename, then sync_directory_of. Throws Error(output).
+/// Throws Error(output) if something is there, links followed, that is no regular file: a device, a
+/// pipe, a socket or a folder is never replaced.
+void require_replaceable(const std::string& path);
+
+/// rename, then sync_directory_of. Throws Error(output), of what is no regular file too.
 void rename_file(const std::string& from, const std::string& to);
 
 /// PATH.tmp, fsync, rename: the file is there whole or not at all. Throws Error(output), Error(io).
@@ -31,10 +35,14 @@ void write_file_at_once(const std::string& path, std::string_view bytes);
 /// The whole of a small file. Throws Error(missing), Error(io), Error(input) above `max_bytes`.
 std::string read_small_file(const std::string& path, std::size_t max_bytes);
 
+/// Whether both paths lead to one file that is there, through links too.
+bool is_same_file(const std::string& a, const std::string& b);
+
 /// Removes an unfinished file, whatever happens, until it is renamed to what it shall be.
 class TemporaryFile {
  public:
-  explicit TemporaryFile(std::string path) : path_(std::move(path)) {}
+  /// Throws Error(output) if something is there that is no regular file.
+  explicit TemporaryFile(std::string path);
   TemporaryFile(TemporaryFile&& other) noexcept : path_(std::exchange(other.path_, {})) {}
   TemporaryFile& operator=(TemporaryFile&&) = delete;
   ~TemporaryFile();

@@ -81,6 +81,7 @@ class OpenColumn {
 };
 
 TemporaryFile temporary_for(const std::string& path) {
+  require_replaceable(path);
   if (exists(path)) {
     fail(ErrorKind::output, cat(path, ": is there already; remove it or choose another name"));
   }

@@ -181,6 +181,7 @@ void write_attributes(const RunDirectory& directory, const MergeOptions& options
 }  // namespace
 
 MergeReport merge_results(const RunDirectory& directory, const MergeOptions& options) {
+  require_replaceable(options.output);
   if (!options.overwrite && exists(options.output)) {
     fail(ErrorKind::output, cat(options.output,
                                 ": is there already; choose another name, or give "

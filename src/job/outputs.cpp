@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <system_error>
 
 #include "base/error.h"
@@ -37,23 +38,34 @@ void check_folder_of(const char* key, const std::string& value) {
   }
 }
 
-bool is_same_file(const std::string& a, const std::string& b) {
-  struct stat first {
-  }, second{};
-  return ::stat(a.c_str(), &first) == 0 && ::stat(b.c_str(), &second) == 0 &&
-         first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+// The key and name of the file that a run reads and that is `output`, through links too.
+std::string input_that_is(const std::string& output, const config::RunConfig& config) {
+  const config::IoPaths& paths = config.paths;
+  if (io::is_same_file(output, paths.prompts)) return "the prompts";
+  if (io::is_same_file(output, paths.config_file)) return "the configuration";
+  if (io::is_same_file(output, config.moe.load_balancer)) return "the placement of the experts";
+  std::error_code unreadable;
+  for (const auto& entry : std::filesystem::directory_iterator(paths.model, unreadable)) {
+    if (!io::is_same_file(output, entry.path())) continue;
+    return cat("the model's ", config::shown(entry.path().filename().string()));
+  }
+  return {};
 }
 
-void check_output_file(const char* key, const std::string& output, const config::IoPaths& paths) {
+void check_output_file(const char* key, const std::string& output,
+                       const config::RunConfig& config) {
   check_folder_of(key, output);
   struct stat status {};
-  if (output.ends_with('/') || (::stat(output.c_str(), &status) == 0 && S_ISDIR(status.st_mode))) {
+  const bool is_there = ::stat(output.c_str(), &status) == 0;
+  if (output.ends_with('/') || (is_there && S_ISDIR(status.st_mode))) {
     refuse(key, output, "a file name, and this is a folder");
   }
-  if (is_same_file(output, paths.prompts)) {
-    refuse(key, output, "another file than the prompts");
+  if (is_there && !S_ISREG(status.st_mode)) {
+    refuse(key, output, "a name of a new file, and this is not a regular file");
   }
-  if (!paths.overwrite && io::exists(output)) {
+  const std::string input = is_there ? input_that_is(output, config) : std::string();
+  if (!input.empty()) refuse(key, output, cat("another file than ", input));
+  if (!config.paths.overwrite && io::exists(output)) {
     refuse(key, output,
            cat("a new file, and it is there already; name another one, or give --overwrite to "
                "replace it when the run is complete"));
@@ -84,12 +96,15 @@ std::string loads_path(const config::IoPaths& paths, const checkpoint::ModelConf
   return paths.record_loads.empty() ? paths.output + ".loads.h5" : paths.record_loads;
 }
 
-void check_outputs(const config::IoPaths& paths, const checkpoint::ModelConfig& model) {
-  check_output_file("output", paths.output, paths);
+void check_outputs(const config::RunConfig& config, const checkpoint::ModelConfig& model) {
+  const config::IoPaths& paths = config.paths;
+  check_output_file("output", paths.output, config);
   const std::string loads = loads_path(paths, model);
   if (!loads.empty()) {
-    if (loads == paths.output) refuse("record_loads", loads, "another file than the output");
-    check_output_file("record_loads", loads, paths);
+    if (loads == paths.output || io::is_same_file(loads, paths.output)) {
+      refuse("record_loads", loads, "another file than the output");
+    }
+    check_output_file("record_loads", loads, config);
   }
   check_run_directory(paths);
 }

@@ -9,9 +9,9 @@
 namespace trireme::job {
 
 /// Rule 17 of DESIGN section 3, without making anything: output, expert loads and run directory lie
-/// in folders that can be written and are not there yet, or may be replaced (`overwrite`). `paths`
-/// is resolved. Throws Error(output).
-void check_outputs(const config::IoPaths& paths, const checkpoint::ModelConfig& model);
+/// in folders that can be written and are not there yet, or may be replaced (`overwrite`), and are
+/// none of the files that the run reads. `config` is resolved. Throws Error(output).
+void check_outputs(const config::RunConfig& config, const checkpoint::ModelConfig& model);
 
 /// Where the expert loads go; empty: nowhere.
 std::string loads_path(const config::IoPaths& paths, const checkpoint::ModelConfig& model);

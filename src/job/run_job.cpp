@@ -177,7 +177,7 @@ void RunJob::create_outputs() {
   nonce_ = world_.broadcast(random_word(), 0);
   together(world_, log_, [&] {
     if (rank_ != 0) return;
-    check_outputs(config_.paths, files_->model);
+    check_outputs(config_, files_->model);
     io::check_disk_space(config_.paths.output, disk_space_needed(*files_, terms_.max_seq_len));
     // An older output stays until the new one is complete.
     if (io::exists(run_dir())) io::RunDirectory::open(run_dir()).remove();

@@ -4,6 +4,7 @@
 usage: eplb_test.py TRIREME EPLB_LOADS
 """
 import json
+import os
 import re
 import struct
 import subprocess
@@ -106,6 +107,11 @@ def shows(program):
     check(nodes.code == 0 and "remote nodes before" in nodes.stdout, "shows traffic", nodes)
     taken = program("eplb", "show", "loads.h5", "--svg", "balance.svg")
     check(taken.code == 73 and "--overwrite" in taken.stderr, "keeps a drawing", taken)
+    for line in (["show", "loads.h5", "--svg", "pipe", "--overwrite"],
+                 ["convert", "placement.yaml", "pipe", "--to", "vllm", "--overwrite"],
+                 ["plan", "--loads", "loads.h5", "--num-slots", SLOTS, "--ep-size", RANKS,
+                  "--output", "pipe", "--overwrite"]):
+        refused(program, 73, "pipe: is not a regular file", arguments=line)
 
 
 def converts(program):
@@ -271,6 +277,7 @@ def main():
     trireme, eplb_loads = sys.argv[1:]
     with Program(trireme) as program:
         subprocess.run([eplb_loads, program.folder], check=True)
+        os.mkfifo(program.folder / "pipe")
         plans(program)
         plans_little_change(program)
         shows(program)

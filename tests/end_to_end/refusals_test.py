@@ -7,6 +7,7 @@ A refusal has the rule's exit code, names key, value and expectation, once howev
 are, and leaves nothing behind. plan is shown every way to break a rule, run one of them, and all of
 those that concern files.
 """
+import os
 import sys
 
 from program import DATA, Program
@@ -52,6 +53,9 @@ def placed(experts, layers=4):
     return ("moe_config: {load_balancer: {num_slots: %d, initial_global_assignments: {%s}}}"
             % (len(slots), assignments))
 
+
+PLACEMENT = "num_slots: 16\ninitial_global_assignments:\n" + "".join(
+    f"  {layer}: {list(range(16))}\n" for layer in range(4))
 
 RULES = [
     Rule(1, "tensor_parallel_size: 4", "tensor_parallel_size 4 x", "is 4", "a divisor of the job's 2"),
@@ -132,6 +136,19 @@ RULES = [
          flags=("--output", "there.h5")),
     Rule(17, "", "output is 'there'", "a file name", "folder", code=73,
          flags=("--output", "there", "--overwrite")),
+    *(Rule(17, "", "output is 'pipe'", "is not a regular file", code=73,
+           flags=("--output", "pipe", *more)) for more in ((), ("--overwrite",))),
+    Rule(17, "", "output is 'weights-link'", "another file than the model's 'model.safetensors'",
+         code=73, flags=("--output", "weights-link", "--overwrite")),
+    Rule(17, "", "output is 'config.yaml'", "another file than the configuration", code=73,
+         flags=("--output", "config.yaml", "--overwrite")),
+    Rule(17, "moe_config: {load_balancer: placement.yaml}", "output is 'placement-link'",
+         "another file than the placement of the experts", code=73,
+         flags=("--output", "placement-link", "--overwrite")),
+    Rule(17, "", "record_loads is 'weights-link'", "another file than the model's", code=73,
+         flags=("--record-loads", "weights-link", "--overwrite")),
+    Rule(17, "", "record_loads is 'prompts.h5'", "another file than the prompts", code=73,
+         flags=("--record-loads", "prompts.h5", "--overwrite")),
     Rule(17, "", "output is 'absent/results.h5'", "in a folder that is there; absent: No such file",
          code=73,
          flags=("--output", "absent/results.h5")),
@@ -218,6 +235,10 @@ def main():
         program.write("there.h5", "")
         (program.folder / "there").mkdir()
         program.write("there/mine.txt", "")
+        os.mkfifo(program.folder / "pipe")
+        (program.folder / "weights-link").symlink_to(QWEN3_MOE / "model.safetensors")
+        program.write("placement.yaml", PLACEMENT)
+        os.link(program.folder / "placement.yaml", program.folder / "placement-link")
         shown_to_run = set()
         for number, rule in enumerate(RULES):
             line = command_line(program, rule, number)

@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <fstream>
@@ -157,6 +158,45 @@ TEST_F(Commands, MergeWhatAKilledRunHasFinished) {
   EXPECT_EQ(results({"merge", run, file("r.h5"), "--overwrite"}).code, 0);
   EXPECT_EQ(results({"merge", file("none"), file("x.h5")}).code, 66);
   EXPECT_EQ(results({"merge", directory_.path(), file("x.h5")}).code, 65);
+}
+
+TEST_F(Commands, ReplaceNothingButFiles) {
+  const std::string run = killed_run();
+  results({"merge", run, file("r.h5")});
+  ASSERT_EQ(::mkfifo(file("pipe").c_str(), 0600), 0);
+  std::filesystem::create_symlink(file("pipe"), file("link"));
+  const std::string text = directory_.write("in.txt", "one\n");
+  prompts({"import", text, file("p.h5")});
+
+  for (const std::string& name : {file("pipe"), file("link")}) {
+    for (const Outcome& outcome :
+         {results({"merge", run, name, "--overwrite"}), results({"merge", run, name}),
+          results({"export", file("r.h5"), "--jsonl", name, "--overwrite"}),
+          prompts({"import", text, name}),
+          prompts({"tokenize", "--tokenizer", TRIREME_TEST_DATA "/demo", file("p.h5"), name})}) {
+      EXPECT_EQ(outcome.code, 73) << outcome.err;
+      EXPECT_TRUE(holds(outcome.err, name + ": is not a regular file")) << outcome.err;
+    }
+  }
+  EXPECT_TRUE(std::filesystem::is_fifo(file("pipe")));
+  EXPECT_TRUE(std::filesystem::is_symlink(file("link")));
+
+  // Nor is what they write through on the way waited for.
+  std::filesystem::rename(file("pipe"), file("other.tmp"));
+  EXPECT_EQ(results({"export", file("r.h5"), "--jsonl", file("other")}).code, 73);
+  EXPECT_EQ(results({"merge", run, file("other")}).code, 73);
+}
+
+TEST_F(Commands, DoNotReplaceTheResultsByTheirExport) {
+  results({"merge", killed_run(), file("r.h5")});
+  std::filesystem::create_hard_link(file("r.h5"), file("same.h5"));
+
+  const Outcome outcome =
+      results({"export", file("r.h5"), "--jsonl", file("same.h5"), "--overwrite"});
+
+  EXPECT_EQ(outcome.code, 73);
+  EXPECT_TRUE(holds(outcome.err, "is the result file itself")) << outcome.err;
+  EXPECT_EQ(io::ResultReader::open(file("r.h5")).num_rows(), 2);
 }
 
 TEST_F(Commands, ShowResultsWithoutTerminalCodes) {
