@@ -4,8 +4,11 @@ add_library(trireme_options INTERFACE)
 target_compile_features(trireme_options INTERFACE cxx_std_20)
 target_include_directories(trireme_options INTERFACE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR})
 target_compile_options(trireme_options INTERFACE
-  -Wall -Wextra -Wconversion -Wshadow -Werror -Wno-sign-conversion
-  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)  # GCC 12 sees overlaps in std::string that are none (PR 105651)
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wconversion -Wshadow -Werror -Wno-sign-conversion>
+  $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-restrict>)  # GCC 12 sees overlaps in std::string that are none (PR 105651)
+if(TRIREME_CUDA)
+  target_compile_definitions(trireme_options INTERFACE TRIREME_CUDA)
+endif()
 if(TRIREME_SANITIZE)
   target_compile_options(trireme_options INTERFACE
     -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
