@@ -1,8 +1,10 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "kernels/cuda_stream.h"
 #include "kernels/instruction_set.h"
 
 namespace trireme::kernels {
@@ -50,4 +52,38 @@ void attention(const float* q, std::int64_t q_stride, std::int64_t num_heads, fl
                InstructionSet set);
 
 }  // namespace cpu
+
+namespace cuda {
+
+/// As cpu::append_kv, on k and v of the cache's dtype; slots of -1 (padding) are not stored.
+void append_kv(const void* k, const void* v, std::int64_t stride, const std::int64_t* slot_mapping,
+               std::int64_t num_tokens, const KvCache& cache, Stream stream);
+
+/// Everything that attention reads and writes. All arrays of the batch are device memory.
+struct Attention {
+  const void* q = nullptr;  ///< [num_tokens, num_heads, head_dim] of cache.dtype
+  std::int64_t q_stride = 0;
+  std::int64_t num_heads = 0;
+  float scale = 0;
+  std::int64_t window = 0;
+  KvCache cache;
+  AttentionBatch batch;
+  std::int64_t num_tokens = 0;  ///< rows of q, at least batch.q_begin[num_seqs]
+  /// The first num_decodes sequences have at most one token each (none: padding) and take a kernel
+  /// that is made for that; the others may have any number.
+  std::int64_t num_decodes = 0;
+  void* out = nullptr;  ///< [num_tokens, num_heads · head_dim], contiguous
+  /// attention_workspace_bytes of memory, zero at first; each call leaves it ready for the next.
+  void* workspace = nullptr;
+};
+
+/// As cpu::attention. Tensor cores do bfloat16 and float16 of head_dim 64, 128 and 256; a plain
+/// kernel everything else up to head_dim 256. The launches depend on nothing but the arguments
+/// here, so they can be captured in a graph and replayed with other contents of the batch.
+void attention(const Attention& arguments, Stream stream);
+
+/// Enough for any batch on the current device.
+std::size_t attention_workspace_bytes(std::int64_t head_dim);
+
+}  // namespace cuda
 }  // namespace trireme::kernels

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "base/dtype.h"
+#include "kernels/cuda_stream.h"
 #include "kernels/instruction_set.h"
 
 namespace trireme::kernels::cpu {
@@ -47,3 +48,45 @@ class Gemm {
 };
 
 }  // namespace trireme::kernels::cpu
+
+namespace trireme::kernels::cuda {
+
+/// Matrix products by cuBLASLt: Y[M, N] = X[M, K] · W[N, K]ᵀ (+ bias[N]), sums in float32 (never
+/// TF32). Holds the library's handle, its workspace and the algorithm of each shape; used by one
+/// thread on one stream at a time.
+class Gemm {
+ public:
+  Gemm();
+  Gemm(Gemm&&) noexcept;
+  Gemm& operator=(Gemm&&) noexcept;
+  ~Gemm();
+
+  struct Operands {
+    const void* x = nullptr;
+    std::int64_t x_stride = 0;
+    const void* weight = nullptr;   ///< [N, K] contiguous
+    DType dtype = DType::bfloat16;  ///< of x and weight
+    const float* bias = nullptr;    ///< [N] or null
+    void* y = nullptr;
+    std::int64_t y_stride = 0;
+    DType y_dtype = DType::bfloat16;  ///< dtype or float32
+    std::int64_t m = 0, n = 0, k = 0;
+  };
+  /// Takes the algorithm that tune() found for the bucket of M, or else the library's first choice.
+  void run(const Operands& operands, Stream stream);
+
+  /// Times the algorithms that the library proposes for the shape on these operands and keeps the
+  /// fastest, for all M of its bucket. Overwrites y, waits for the stream; not while capturing.
+  /// Does nothing for a bucket that is known.
+  void tune(const Operands& operands, Stream stream);
+
+  /// The largest M that shares an algorithm with m: powers of two to 32, then steps of an eighth to
+  /// a quarter.
+  static std::int64_t bucket_of(std::int64_t m);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace trireme::kernels::cuda

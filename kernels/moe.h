@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "base/dtype.h"
+#include "kernels/cuda_stream.h"
 #include "kernels/instruction_set.h"
 
 namespace trireme::kernels::cpu {
@@ -34,3 +36,53 @@ void combine(const float* pairs, const std::int32_t* place_of_pair, const float*
              std::int64_t num_tokens, std::int64_t top_k, std::int64_t size, float* y);
 
 }  // namespace trireme::kernels::cpu
+
+namespace trireme::kernels::cuda {
+
+/// As cpu::route_softmax, the same ids; at most 1024 experts. A logit that is NaN counts as the
+/// smallest.
+void route_softmax(const float* logits, std::int64_t num_tokens, std::int64_t num_experts,
+                   std::int64_t top_k, bool normalize, std::int32_t* ids, float* weights,
+                   Stream stream);
+
+/// As cpu::sort_by_expert, the same order; at most 1024 slots. expert_begin[num_slots] is the
+/// number placed.
+///   workspace  [sort_workspace_size(num_pairs, num_slots)]
+void sort_by_expert(const std::int32_t* slots, std::int64_t num_pairs, std::int64_t num_slots,
+                    std::int32_t* expert_begin, std::int32_t* pair_at, std::int32_t* place_of_pair,
+                    std::int32_t* workspace, Stream stream);
+std::int64_t sort_workspace_size(std::int64_t num_pairs, std::int64_t num_slots);
+
+/// y[i] = x[pair_at[i] / top_k] for i below *num_placed and num_rows.
+///   x, y  rows of `size` elements of dtype
+void gather_rows(const void* x, std::int64_t x_stride, const std::int32_t* pair_at,
+                 std::int64_t top_k, const std::int32_t* num_placed, std::int64_t num_rows,
+                 std::int64_t size, void* y, DType dtype, Stream stream);
+
+/// As cpu::combine, on pairs and y of dtype.
+void combine(const void* pairs, const std::int32_t* place_of_pair, const float* weights,
+             std::int64_t num_tokens, std::int64_t top_k, std::int64_t size, void* y, DType dtype,
+             Stream stream);
+
+/// The experts' products: y[i] = x[row of i] · weight[slot of i]ᵀ for all places i, where slot e
+/// has the places [expert_begin[e], expert_begin[e + 1]). The counts stay on the device.
+struct GroupedProduct {
+  const void* x = nullptr;
+  std::int64_t x_stride = 0;
+  /// The row of x for place i is pair_at[i] / top_k; null: i itself.
+  const std::int32_t* pair_at = nullptr;
+  std::int64_t top_k = 1;
+  const void* weight = nullptr;                ///< [num_slots, n, k]
+  const std::int32_t* expert_begin = nullptr;  ///< [num_slots + 1]
+  std::int64_t num_slots = 0;                  ///< at most 1024
+  std::int64_t num_places = 0;                 ///< at least expert_begin[num_slots]
+  void* y = nullptr;                           ///< [num_places, n] contiguous
+  std::int64_t n = 0, k = 0;
+  DType dtype = DType::bfloat16;  ///< of x, weight and y; sums are float32
+  /// The rows of a weight are gates, then ups, n a multiple of 32: y [num_places, n / 2] =
+  /// silu(gate) · up of the product.
+  bool has_silu_and_mul = false;
+};
+void grouped_product(const GroupedProduct& arguments, Stream stream);
+
+}  // namespace trireme::kernels::cuda

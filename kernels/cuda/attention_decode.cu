@@ -1,0 +1,275 @@
+#include "kernels/cuda/detail/attention_common.cuh"
+#include "kernels/cuda/detail/attention_tile.cuh"
+#include "kernels/cuda/detail/launch.cuh"
+#include "kernels/cuda/detail/vector.cuh"
+
+namespace trireme::kernels::cuda {
+namespace {
+
+constexpr int kWarps = 4;
+constexpr int kThreads = kWarps * 32;
+constexpr int kRows = kRowsOfDecodeTile;
+constexpr int kKeys = 16;  ///< of a warp's tile
+constexpr float kLog2OfE = 1.4426950408889634f;
+
+/// A cta has up to 16 query heads of one sequence and KV head and one part of its keys. Each warp
+/// goes through every kWarps-th tile of keys on its own, with the next tiles on their way, so that
+/// no barrier is needed before the warps' results are merged.
+template <int kDim_, int kStages_>
+struct Tiling {
+  static constexpr int kDim = kDim_, kStages = kStages_, kChunks = kDim / 8;
+  static constexpr int kTileBytes = kKeys * kDim * 2;
+  static constexpr int kWarpBytes = kStages * 2 * kTileBytes;
+  static constexpr int kMergeFloats = kRows * (kDim + 2);
+  static constexpr int kSharedBytes = kWarps * kWarpBytes;
+  static_assert(kWarpBytes >= kMergeFloats * 4);
+};
+
+/// Rows of results that are to be merged: out [kRows, kDim], then largest and sum of each row.
+template <int kDim>
+struct Partial {
+  float* memory;
+  __device__ float& out(int row, int i) const { return memory[row * kDim + i]; }
+  __device__ float& largest(int row) const { return memory[kRows * kDim + row]; }
+  __device__ float& sum(int row) const { return memory[kRows * (kDim + 1) + row]; }
+};
+
+struct Part {
+  std::int64_t seq, kv_head, first_head, counter;
+  std::int64_t token;
+  int num_rows;
+  int first, end;            ///< keys that the query sees
+  int tile_begin, tile_end;  ///< of this cta
+  int num_parts, part;
+};
+
+__device__ Part part_of_cta(const Attention& a) {
+  Part p;
+  const int heads_per_kv = static_cast<int>(a.num_heads / a.cache.num_kv_heads);
+  const int row_groups = (heads_per_kv + kRows - 1) / kRows;
+  p.seq = blockIdx.z;
+  p.kv_head = blockIdx.x / row_groups;
+  const int first_row = blockIdx.x % row_groups * kRows;
+  p.first_head = p.kv_head * heads_per_kv + first_row;
+  p.num_rows = min(kRows, heads_per_kv - first_row);
+  p.counter = p.seq * gridDim.x + blockIdx.x;
+  p.token = a.batch.q_begin[p.seq];
+  const int position = a.batch.first_position[p.seq];
+  const bool is_empty = a.batch.q_begin[p.seq + 1] == p.token;
+  p.first = first_key(a, position);
+  p.end = position + 1;
+  const int tiles_begin = p.first / kKeys, tiles_end = (p.end + kKeys - 1) / kKeys;
+  const int num_tiles = tiles_end - tiles_begin;
+  // At least a tile for each warp; the parts behind the last one have nothing to do.
+  const int per_part =
+      max(kWarps, (num_tiles + static_cast<int>(gridDim.y) - 1) / static_cast<int>(gridDim.y));
+  p.num_parts = (num_tiles + per_part - 1) / per_part;
+  p.part = is_empty ? p.num_parts : static_cast<int>(blockIdx.y);
+  p.tile_begin = tiles_begin + p.part * per_part;
+  p.tile_end = min(tiles_end, p.tile_begin + per_part);
+  return p;
+}
+
+template <typename T, int kDim>
+__device__ void load_queries(const Attention& a, const Part& p, unsigned (&q)[kDim / 16][4]) {
+  const int lane = threadIdx.x % 32, row = lane / 4;
+  const T* from = static_cast<const T*>(a.q) + p.token * a.q_stride + p.first_head * kDim;
+#pragma unroll
+  for (int step = 0; step < kDim / 16; ++step) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int r = row + i % 2 * 8;
+      const T* at = from + r * kDim + step * 16 + i / 2 * 8 + lane % 4 * 2;
+      q[step][i] = r < p.num_rows ? *reinterpret_cast<const unsigned*>(at) : 0u;
+    }
+  }
+}
+
+template <typename T, typename Tile>
+__device__ void start_tile(const Attention& a, const PagedRows& paged, const Part& p, int tile,
+                           unsigned keys) {
+  const int lane = threadIdx.x % 32;
+  const int own_key = tile * kKeys + lane % kKeys;
+  const bool is_seen = own_key >= p.first && own_key < p.end;
+  const std::int64_t own_offset = is_seen ? paged.offset(own_key) : -1;
+#pragma unroll
+  for (int i = 0; i < Tile::kChunks * kKeys / 32; ++i) {
+    const int at = i * 32 + lane, row = at / Tile::kChunks, chunk = at % Tile::kChunks;
+    const std::int64_t offset = __shfl_sync(0xffffffffu, own_offset, row);
+    const std::int64_t from = offset < 0 ? 0 : offset + chunk * 8;
+    const unsigned to = keys + swizzled<Tile::kChunks>(row, chunk);
+    copy_async(to, static_cast<const T*>(a.cache.k) + from, offset >= 0);
+    copy_async(to + Tile::kTileBytes, static_cast<const T*>(a.cache.v) + from, offset >= 0);
+  }
+}
+
+template <typename T, typename Tile>
+__device__ void attend_tiles(const Attention& a, const Part& p, unsigned memory,
+                             SoftmaxRows<Tile::kDim>& rows) {
+  constexpr int kDim = Tile::kDim, kStages = Tile::kStages;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const PagedRows paged = paged_rows(a, p.seq, p.kv_head);
+  int next = p.tile_begin + warp;
+  const auto start_next = [&](int stage) {
+    if (next < p.tile_end) {
+      start_tile<T, Tile>(a, paged, p, next, memory + stage * 2 * Tile::kTileBytes);
+    }
+    commit_copies();
+    next += kWarps;
+  };
+#pragma unroll
+  for (int stage = 0; stage < kStages - 1; ++stage) start_next(stage);
+  unsigned q[kDim / 16][4];
+  load_queries<T, kDim>(a, p, q);
+  const float scale = a.scale * kLog2OfE;
+  int stage = 0;
+  for (int tile = p.tile_begin + warp; tile < p.tile_end; tile += kWarps) {
+    start_next(stage == 0 ? kStages - 1 : stage - 1);
+    wait_for_copies<kStages - 1>();
+    __syncwarp();
+    const unsigned keys = memory + stage * 2 * Tile::kTileBytes;
+    float scores[kKeys / 8][4];
+    multiply_keys<T, kDim, kKeys>(scores, q, keys);
+    if (tile * kKeys < p.first || (tile + 1) * kKeys > p.end) {
+#pragma unroll
+      for (int j = 0; j < kKeys / 8; ++j) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const int key = tile * kKeys + j * 8 + lane % 4 * 2 + i % 2;
+          if (key < p.first || key >= p.end) scores[j][i] = -INFINITY;
+        }
+      }
+    }
+    update_softmax(rows, scores, scale);
+    add_values<T, kDim, kKeys>(rows, scores, keys + Tile::kTileBytes);
+    __syncwarp();
+    stage = stage + 1 == kStages ? 0 : stage + 1;
+  }
+  finish_sums(rows);
+}
+
+template <int kDim>
+__device__ void leave(const SoftmaxRows<kDim>& rows, const Partial<kDim>& to) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int row = half * 8 + lane / 4;
+#pragma unroll
+    for (int j = 0; j < kDim / 8; ++j) {
+      to.out(row, j * 8 + lane % 4 * 2) = rows.out[j][half * 2];
+      to.out(row, j * 8 + lane % 4 * 2 + 1) = rows.out[j][half * 2 + 1];
+    }
+    if (lane % 4 == 0) {
+      to.largest(row) = rows.largest[half];
+      to.sum(row) = rows.sum[half];
+    }
+  }
+}
+
+/// Merges `count` partial results that lie `stride` floats apart and gives element (row, i) with
+/// the row's largest and sum to `use`, row by row, elements shared out among the threads.
+template <int kDim, typename Use>
+__device__ void merge(const float* partials, int count, std::int64_t stride, int num_rows,
+                      const Use& use) {
+  for (int at = threadIdx.x; at < num_rows * kDim; at += kThreads) {
+    const int row = at / kDim, i = at % kDim;
+    float largest = -INFINITY;
+    for (int n = 0; n < count; ++n) {
+      const Partial<kDim> partial{const_cast<float*>(partials + n * stride)};
+      largest = fmaxf(largest, partial.largest(row));
+    }
+    float out = 0, sum = 0;
+#pragma unroll 4
+    for (int n = 0; n < count; ++n) {
+      const Partial<kDim> partial{const_cast<float*>(partials + n * stride)};
+      const float weight = exp2f(partial.largest(row) - largest);
+      out += weight * partial.out(row, i);
+      sum += weight * partial.sum(row);
+    }
+    use(row, i, out, largest, sum);
+  }
+}
+
+template <typename T, typename Tile>
+__global__ void __launch_bounds__(kThreads)
+    decode_kernel(const Attention a, int* counters, float* partials) {
+  extern __shared__ __align__(128) unsigned char memory[];
+  __shared__ bool is_last;
+  constexpr int kDim = Tile::kDim;
+  const Part p = part_of_cta(a);
+  if (p.part >= p.num_parts) return;
+  const int warp = threadIdx.x / 32;
+  unsigned char* own = memory + warp * Tile::kWarpBytes;
+  SoftmaxRows<kDim> rows;
+  attend_tiles<T, Tile>(a, p, shared_address(own), rows);
+  wait_for_copies<0>();
+  __syncwarp();
+  leave<kDim>(rows, {reinterpret_cast<float*>(own)});
+  __syncthreads();
+
+  const auto* of_warps = reinterpret_cast<const float*>(memory);
+  constexpr std::int64_t kStride = Tile::kWarpBytes / 4;
+  T* out = static_cast<T*>(a.out) + (p.token * a.num_heads + p.first_head) * kDim;
+  const auto finish = [&](int row, int i, float x, float, float sum) {
+    out[row * kDim + i] = from_float<T>(x / sum);
+  };
+  if (p.num_parts == 1) return merge<kDim>(of_warps, kWarps, kStride, p.num_rows, finish);
+
+  float* of_parts = partials + p.counter * gridDim.y * Tile::kMergeFloats;
+  const Partial<kDim> mine{of_parts + p.part * Tile::kMergeFloats};
+  merge<kDim>(of_warps, kWarps, kStride, p.num_rows,
+              [&](int row, int i, float x, float largest, float sum) {
+                mine.out(row, i) = x;
+                if (i != 0) return;
+                mine.largest(row) = largest;
+                mine.sum(row) = sum;
+              });
+  // The cta that comes last merges the parts: the others' are visible once it has counted itself.
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) is_last = atomicAdd(counters + p.counter, 1) == p.num_parts - 1;
+  __syncthreads();
+  if (!is_last) return;
+  __threadfence();
+  merge<kDim>(of_parts, p.num_parts, Tile::kMergeFloats, p.num_rows, finish);
+  if (threadIdx.x == 0) counters[p.counter] = 0;
+}
+
+template <typename T, typename Tile>
+void launch(const Attention& a, Stream stream) {
+  const auto kernel = decode_kernel<T, Tile>;
+  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::kSharedBytes);
+  const std::int64_t heads_per_kv = a.num_heads / a.cache.num_kv_heads;
+  const std::int64_t across = a.cache.num_kv_heads * ceil_div(heads_per_kv, kRows);
+  const std::int64_t most = most_split_ctas(), ctas = across * a.num_decodes;
+  // Twice as many ctas as multiprocessors keep the memory busy; more parts only cost.
+  std::int64_t parts = ctas >= most / 2 ? 1 : ceil_div(most / 2, ctas);
+  parts = parts < 32 ? parts : 32;
+  TRIREME_CHECK(a.workspace != nullptr, "num_decodes=", a.num_decodes);
+  const dim3 grid(static_cast<unsigned>(across), static_cast<unsigned>(parts),
+                  static_cast<unsigned>(a.num_decodes));
+  auto* counters = static_cast<int*>(a.workspace);
+  kernel<<<grid, kThreads, Tile::kSharedBytes, stream>>>(a, counters,
+                                                         reinterpret_cast<float*>(counters + most));
+}
+
+template <typename T>
+void launch_for_dim(const Attention& a, Stream stream) {
+  switch (a.cache.head_dim) {
+    case 64:
+      return launch<T, Tiling<64, 4>>(a, stream);
+    case 128:
+      return launch<T, Tiling<128, 3>>(a, stream);
+    default:
+      return launch<T, Tiling<256, 2>>(a, stream);
+  }
+}
+
+}  // namespace
+
+void attention_decode(const Attention& a, Stream stream) {
+  if (a.cache.dtype == DType::bfloat16) return launch_for_dim<__nv_bfloat16>(a, stream);
+  launch_for_dim<__half>(a, stream);
+}
+
+}  // namespace trireme::kernels::cuda

@@ -1,0 +1,305 @@
+#include "kernels/moe.h"
+
+#include <cmath>
+
+#include "kernels/cuda/detail/launch.cuh"
+#include "kernels/cuda/detail/vector.cuh"
+
+namespace trireme::kernels::cuda {
+namespace {
+
+/// A token a warp; lane l holds the logits of experts l, l + 32, ...
+template <int kPerLane>
+__global__ void route_kernel(const float* logits, std::int64_t num_tokens, int num_experts,
+                             int top_k, bool normalize, std::int32_t* ids, float* weights) {
+  const std::int64_t token =
+      (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32;
+  if (token >= num_tokens) return;
+  const int lane = threadIdx.x % 32;
+  float left[kPerLane];
+  bool is_taken[kPerLane];
+  float sum = 0;
+#pragma unroll
+  for (int j = 0; j < kPerLane; ++j) {
+    const int expert = lane + 32 * j;
+    is_taken[j] = expert >= num_experts;
+    left[j] = is_taken[j] ? -INFINITY : logits[token * num_experts + expert];
+    if (isnan(left[j])) left[j] = -INFINITY;
+  }
+  float largest = 0;
+  for (int k = 0; k < top_k; ++k) {
+    float best = -INFINITY;
+    int best_id = 0x7fffffff;
+#pragma unroll
+    for (int j = 0; j < kPerLane; ++j) {
+      // Ascending ids: an equal logit never replaces one with a lower id.
+      if (!is_taken[j] && (best_id == 0x7fffffff || left[j] > best)) {
+        best = left[j];
+        best_id = lane + 32 * j;
+      }
+    }
+#pragma unroll
+    for (int lanes = 16; lanes > 0; lanes /= 2) {
+      const float other = __shfl_xor_sync(0xffffffffu, best, lanes);
+      const int other_id = __shfl_xor_sync(0xffffffffu, best_id, lanes);
+      if (other > best || (other == best && other_id < best_id)) {
+        best = other;
+        best_id = other_id;
+      }
+    }
+    if (k == 0) {
+      largest = best;
+      if (!normalize) {
+#pragma unroll
+        for (int j = 0; j < kPerLane; ++j) sum += is_taken[j] ? 0.0f : expf(left[j] - largest);
+        sum = warp_sum(sum);
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kPerLane; ++j) is_taken[j] |= best_id == lane + 32 * j;
+    if (normalize) sum += expf(best - largest);
+    if (lane == 0) {
+      ids[token * top_k + k] = best_id;
+      weights[token * top_k + k] = expf(best - largest);
+    }
+  }
+  __syncwarp();
+  for (int k = lane; k < top_k; k += 32) weights[token * top_k + k] /= sum;
+}
+
+constexpr int kSortWarps = 16;
+constexpr int kPairsPerChunk = 2048;
+constexpr int kMostSlots = 1024;
+
+/// Calls work(pair, slot, the lanes with the same slot) for the pairs of a warp's part of a chunk,
+/// in order, 32 at a time.
+template <typename Work>
+__device__ void for_each_pair(const std::int32_t* slots, std::int64_t num_pairs, const Work& work) {
+  constexpr int kPerWarp = kPairsPerChunk / kSortWarps;
+  const std::int64_t begin =
+      static_cast<std::int64_t>(blockIdx.x) * kPairsPerChunk + threadIdx.x / 32 * kPerWarp;
+  for (int i = 0; i < kPerWarp; i += 32) {
+    const std::int64_t pair = begin + i + threadIdx.x % 32;
+    const int slot = pair < num_pairs ? slots[pair] : -1;
+    work(pair, slot, __match_any_sync(0xffffffffu, slot));
+    __syncwarp();
+  }
+}
+
+/// How often each slot occurs in each warp's part of the chunk.
+__device__ void count_chunk(const std::int32_t* slots, std::int64_t num_pairs, int num_slots,
+                            std::int32_t* counts) {
+  for (int i = threadIdx.x; i < kSortWarps * num_slots; i += blockDim.x) counts[i] = 0;
+  __syncthreads();
+  std::int32_t* own = counts + threadIdx.x / 32 * num_slots;
+  const unsigned before = (1u << threadIdx.x % 32) - 1;
+  for_each_pair(slots, num_pairs, [&](std::int64_t, int slot, unsigned same) {
+    if (slot >= 0 && (same & before) == 0) own[slot] += __popc(same);
+  });
+  __syncthreads();
+}
+
+/// counts_of_chunk [chunks, num_slots].
+__global__ void count_kernel(const std::int32_t* slots, std::int64_t num_pairs, int num_slots,
+                             std::int32_t* counts_of_chunk) {
+  extern __shared__ std::int32_t counts[];
+  count_chunk(slots, num_pairs, num_slots, counts);
+  for (int slot = threadIdx.x; slot < num_slots; slot += blockDim.x) {
+    int sum = 0;
+    for (int warp = 0; warp < kSortWarps; ++warp) sum += counts[warp * num_slots + slot];
+    counts_of_chunk[static_cast<std::int64_t>(blockIdx.x) * num_slots + slot] = sum;
+  }
+}
+
+/// Sum of x over the threads before this one, and over all.
+__device__ int scan_cta(int x, int* total) {
+  __shared__ int of_warp[32];
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  int sum = x;
+#pragma unroll
+  for (int lanes = 1; lanes < 32; lanes *= 2) {
+    const int other = __shfl_up_sync(0xffffffffu, sum, lanes);
+    if (lane >= lanes) sum += other;
+  }
+  __syncthreads();
+  if (lane == 31) of_warp[warp] = sum;
+  __syncthreads();
+  int before = 0;
+  *total = 0;
+  for (int i = 0; i < kSortWarps; ++i) {
+    if (i < warp) before += of_warp[i];
+    *total += of_warp[i];
+  }
+  return before + sum - x;
+}
+
+/// Places the pairs of a chunk. Every chunk adds up the counts of all by itself; with one chunk
+/// there are none to read.
+__global__ void place_kernel(const std::int32_t* slots, std::int64_t num_pairs, int num_slots,
+                             const std::int32_t* counts_of_chunk, std::int32_t* expert_begin,
+                             std::int32_t* pair_at, std::int32_t* place_of_pair) {
+  extern __shared__ std::int32_t counts[];
+  count_chunk(slots, num_pairs, num_slots, counts);
+  int base = 0;
+  for (int first = 0; first < num_slots; first += blockDim.x) {
+    const int slot = first + threadIdx.x;
+    int before = 0, all = 0;
+    if (slot < num_slots) {
+      for (int chunk = 0; gridDim.x > 1 && chunk < gridDim.x; ++chunk) {
+        const int count = counts_of_chunk[static_cast<std::int64_t>(chunk) * num_slots + slot];
+        before += chunk < blockIdx.x ? count : 0;
+        all += count;
+      }
+      for (int warp = 0; gridDim.x == 1 && warp < kSortWarps; ++warp) {
+        all += counts[warp * num_slots + slot];
+      }
+    }
+    int total = 0;
+    const int begin = base + scan_cta(all, &total);
+    base += total;
+    if (slot >= num_slots) continue;
+    if (blockIdx.x == 0) expert_begin[slot] = begin;
+    // From here on the counts are cursors.
+    int cursor = begin + before;
+    for (int warp = 0; warp < kSortWarps; ++warp) {
+      const int count = counts[warp * num_slots + slot];
+      counts[warp * num_slots + slot] = cursor;
+      cursor += count;
+    }
+  }
+  if (blockIdx.x == 0 && threadIdx.x == 0) expert_begin[num_slots] = base;
+  __syncthreads();
+  std::int32_t* own = counts + threadIdx.x / 32 * num_slots;
+  const unsigned before = (1u << threadIdx.x % 32) - 1;
+  for_each_pair(slots, num_pairs, [&](std::int64_t pair, int slot, unsigned same) {
+    const int place = slot >= 0 ? own[slot] + __popc(same & before) : -1;
+    __syncwarp();
+    if (slot >= 0 && (same & before) == 0) own[slot] += __popc(same);
+    if (pair >= num_pairs) return;
+    place_of_pair[pair] = place;
+    if (place >= 0) pair_at[place] = static_cast<std::int32_t>(pair);
+  });
+}
+
+template <typename T, int N>
+__global__ void gather_kernel(const T* x, std::int64_t x_stride, const std::int32_t* pair_at,
+                              unsigned top_k, const std::int32_t* num_placed, std::int64_t size,
+                              T* y) {
+  const std::int64_t place = blockIdx.x;
+  if (place >= *num_placed) return;
+  const T* from = x + static_cast<unsigned>(pair_at[place]) / top_k * x_stride;
+  for (std::int64_t i = threadIdx.x * N; i < size; i += blockDim.x * N) {
+    store_pack<T, N>(y + place * size + i, load_pack<T, N>(from + i));
+  }
+}
+
+template <typename T, int N>
+__global__ void combine_kernel(const T* pairs, const std::int32_t* place_of_pair,
+                               const float* weights, int top_k, std::int64_t size, T* y) {
+  const std::int64_t token = blockIdx.x;
+  const std::int64_t i = (static_cast<std::int64_t>(blockIdx.y) * blockDim.x + threadIdx.x) * N;
+  if (i >= size) return;
+  float sum[N] = {};
+#pragma unroll 8
+  for (int k = 0; k < top_k; ++k) {
+    const std::int32_t place = place_of_pair[token * top_k + k];
+    if (place < 0) continue;
+    const float weight = weights[token * top_k + k];
+    const Pack<T, N> pack = load_pack<T, N>(pairs + place * size + i);
+#pragma unroll
+    for (int j = 0; j < N; ++j) sum[j] += weight * to_float(pack.at[j]);
+  }
+  Pack<T, N> result;
+#pragma unroll
+  for (int j = 0; j < N; ++j) result.at[j] = from_float<T>(sum[j]);
+  store_pack<T, N>(y + token * size + i, result);
+}
+
+}  // namespace
+
+void route_softmax(const float* logits, std::int64_t num_tokens, std::int64_t num_experts,
+                   std::int64_t top_k, bool normalize, std::int32_t* ids, float* weights,
+                   Stream stream) {
+  TRIREME_CHECK(num_experts <= 1024 && top_k >= 1 && top_k <= num_experts,
+                "num_experts=", num_experts, " top_k=", top_k);
+  if (num_tokens == 0) return;
+  const auto launch = [&](auto kernel) {
+    kernel<<<static_cast<unsigned>(ceil_div(num_tokens, 4)), 128, 0, stream>>>(
+        logits, num_tokens, static_cast<int>(num_experts), static_cast<int>(top_k), normalize, ids,
+        weights);
+  };
+  if (num_experts <= 32) {
+    launch(route_kernel<1>);
+  } else if (num_experts <= 128) {
+    launch(route_kernel<4>);
+  } else if (num_experts <= 256) {
+    launch(route_kernel<8>);
+  } else {
+    launch(route_kernel<32>);
+  }
+  check_launch("route_softmax");
+}
+
+std::int64_t sort_workspace_size(std::int64_t num_pairs, std::int64_t num_slots) {
+  return ceil_div(num_pairs, kPairsPerChunk) * num_slots;
+}
+
+void sort_by_expert(const std::int32_t* slots, std::int64_t num_pairs, std::int64_t num_slots,
+                    std::int32_t* expert_begin, std::int32_t* pair_at, std::int32_t* place_of_pair,
+                    std::int32_t* workspace, Stream stream) {
+  TRIREME_CHECK(num_slots >= 1 && num_slots <= kMostSlots, "num_slots=", num_slots);
+  const auto chunks =
+      static_cast<unsigned>(num_pairs == 0 ? 1 : ceil_div(num_pairs, kPairsPerChunk));
+  const auto slot_count = static_cast<int>(num_slots);
+  const std::size_t shared =
+      sizeof(std::int32_t) * kSortWarps * static_cast<std::size_t>(num_slots);
+  if (shared > 48 * 1024) {
+    const auto bytes = static_cast<int>(shared);
+    cudaFuncSetAttribute(count_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    cudaFuncSetAttribute(place_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  }
+  if (chunks > 1) {
+    count_kernel<<<chunks, kSortWarps * 32, shared, stream>>>(slots, num_pairs, slot_count,
+                                                              workspace);
+  }
+  place_kernel<<<chunks, kSortWarps * 32, shared, stream>>>(slots, num_pairs, slot_count, workspace,
+                                                            expert_begin, pair_at, place_of_pair);
+  check_launch("sort_by_expert");
+}
+
+void gather_rows(const void* x, std::int64_t x_stride, const std::int32_t* pair_at,
+                 std::int64_t top_k, const std::int32_t* num_placed, std::int64_t num_rows,
+                 std::int64_t size, void* y, DType dtype, Stream stream) {
+  if (num_rows == 0) return;
+  with_float_type(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    constexpr int kWide = 16 / sizeof(T);
+    const bool is_wide = vector_width<T>({x, y}, {x_stride, size}) == kWide;
+    const auto kernel = is_wide ? gather_kernel<T, kWide> : gather_kernel<T, 1>;
+    kernel<<<static_cast<unsigned>(num_rows), threads_for(is_wide ? size / kWide : size, 256), 0,
+             stream>>>(static_cast<const T*>(x), x_stride, pair_at, static_cast<unsigned>(top_k),
+                       num_placed, size, static_cast<T*>(y));
+  });
+  check_launch("gather_rows");
+}
+
+void combine(const void* pairs, const std::int32_t* place_of_pair, const float* weights,
+             std::int64_t num_tokens, std::int64_t top_k, std::int64_t size, void* y, DType dtype,
+             Stream stream) {
+  if (num_tokens == 0) return;
+  with_float_type(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    constexpr int kWide = 16 / sizeof(T);
+    const bool is_wide = vector_width<T>({pairs, y}, {size}) == kWide;
+    const auto kernel = is_wide ? combine_kernel<T, kWide> : combine_kernel<T, 1>;
+    const std::int64_t packs = is_wide ? size / kWide : size;
+    const unsigned threads = threads_for(packs, 256);
+    const dim3 grid(static_cast<unsigned>(num_tokens),
+                    static_cast<unsigned>(ceil_div(packs, threads)));
+    kernel<<<grid, threads, 0, stream>>>(static_cast<const T*>(pairs), place_of_pair, weights,
+                                         static_cast<int>(top_k), size, static_cast<T*>(y));
+  });
+  check_launch("combine");
+}
+
+}  // namespace trireme::kernels::cuda
