@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <map>
 
@@ -267,6 +268,12 @@ YamlNode node_of_setting(const Key& key, const std::string& text, const std::str
 }  // namespace
 
 std::string read_config_file(const std::string& path) {
+  std::error_code unknown;
+  const auto kind = std::filesystem::status(path, unknown).type();
+  if (kind != std::filesystem::file_type::regular &&
+      kind != std::filesystem::file_type::not_found && kind != std::filesystem::file_type::none) {
+    fail(ErrorKind::missing, cat("--config ", path, ": is not a regular file"));
+  }
   std::ifstream file(path, std::ios::binary);
   std::string text(kMaxYamlBytes + 1, '\0');
   if (file) file.read(text.data(), static_cast<std::streamsize>(text.size()));

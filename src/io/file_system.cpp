@@ -8,8 +8,6 @@
 #include <cstdio>
 #include <cstring>
 
-#include "base/handle.h"
-
 namespace trireme::io {
 
 std::string system_message(const std::string& path, std::string_view what) {
@@ -76,9 +74,19 @@ void write_file_at_once(const std::string& path, std::string_view bytes) {
   rename_file(temporary, path);
 }
 
-std::string read_small_file(const std::string& path, std::size_t max_bytes) {
-  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+FileDescriptor open_regular_file(const std::string& path) {
+  // Non-blocking: a pipe is refused, not waited for.
+  FileDescriptor file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
   if (!file) fail(ErrorKind::missing, system_message(path, "cannot be read"));
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) {
+    fail(ErrorKind::input, cat(path, ": is not a regular file"));
+  }
+  return file;
+}
+
+std::string read_small_file(const std::string& path, std::size_t max_bytes) {
+  const FileDescriptor file = open_regular_file(path);
   std::string text;
   char buffer[4096];
   for (;;) {

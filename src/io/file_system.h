@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/handle.h"
 
 namespace trireme::io {
 
@@ -32,7 +33,12 @@ void rename_file(const std::string& from, const std::string& to);
 /// PATH.tmp, fsync, rename: the file is there whole or not at all. Throws Error(output), Error(io).
 void write_file_at_once(const std::string& path, std::string_view bytes);
 
-/// The whole of a small file. Throws Error(missing), Error(io), Error(input) above `max_bytes`.
+/// Opens a regular file for reading. Throws Error(missing), or Error(input) if it is another thing,
+/// such as a pipe, without waiting for it.
+FileDescriptor open_regular_file(const std::string& path);
+
+/// The whole of a small regular file. Throws as open_regular_file, Error(io), Error(input) above
+/// `max_bytes`.
 std::string read_small_file(const std::string& path, std::size_t max_bytes);
 
 /// Whether both paths lead to one file that is there, through links too.

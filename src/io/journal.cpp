@@ -106,13 +106,9 @@ JournalReader::JournalReader(std::string path, FileDescriptor file, std::uint64_
     : path_(std::move(path)), file_(std::move(file)), file_bytes_(file_bytes) {}
 
 JournalReader JournalReader::open(const std::string& path) {
-  // Non-blocking: a pipe of that name is refused, not waited for.
-  FileDescriptor file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
-  if (!file) fail(ErrorKind::missing, system_message(path, "the journal cannot be read"));
+  FileDescriptor file = open_regular_file(path);
   struct stat status {};
-  if (::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) {
-    fail(ErrorKind::input, cat(path, ": is not a regular file, a journal was expected"));
-  }
+  if (::fstat(file.get(), &status) != 0) fail(ErrorKind::io, system_message(path, "has no size"));
   return JournalReader(path, std::move(file), static_cast<std::uint64_t>(status.st_size));
 }
 

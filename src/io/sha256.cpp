@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/handle.h"
+#include "io/file_system.h"
 
 namespace trireme::io {
 namespace {
@@ -107,8 +108,7 @@ std::string sha256_of(std::string_view bytes) {
 }
 
 std::string sha256_of_file(const std::string& path) {
-  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) fail(ErrorKind::missing, cat(path, ": cannot be read: ", std::strerror(errno)));
+  const FileDescriptor file = open_regular_file(path);
   Sha256 hash;
   std::vector<char> buffer(std::size_t{1} << 20);
   for (;;) {

@@ -18,7 +18,8 @@ std::optional<std::string> read_if_there(const std::string& path) {
   std::error_code error;
   if (!std::filesystem::exists(path, error) && !error) return std::nullopt;
   const std::uintmax_t size = error ? 0 : std::filesystem::file_size(path, error);
-  std::ifstream file(path, std::ios::binary);
+  std::ifstream file;
+  if (!error) file.open(path, std::ios::binary);  // what has no size may be waited for
   if (error || !file) fail(ErrorKind::checkpoint, cat(path, ": cannot be read"));
   if (size > kMaxFileBytes) {
     fail(ErrorKind::checkpoint,

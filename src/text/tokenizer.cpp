@@ -1,5 +1,6 @@
 #include "text/tokenizer.h"
 
+#include <filesystem>
 #include <fstream>
 #include <unordered_map>
 #include <utility>
@@ -19,6 +20,10 @@ namespace trireme::text {
 namespace {
 
 std::string read_file(const std::string& path) {
+  std::error_code unknown;
+  if (std::filesystem::exists(path, unknown) && !std::filesystem::is_regular_file(path, unknown)) {
+    fail(ErrorKind::missing, cat(path, ": is not a regular file"));
+  }
   std::ifstream file(path, std::ios::binary | std::ios::ate);
   if (!file) fail(ErrorKind::missing, cat(path, ": not there or not readable"));
   const auto num_bytes = static_cast<std::streamoff>(file.tellg());

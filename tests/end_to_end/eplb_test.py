@@ -248,6 +248,7 @@ def refuses_placements(program):
     placement(64, "--ep-size", text=plain + "".join(rows))
     placement(65, "layer 1 has 1 slots", name="bad.json", text="[[0, 1], [0]]", more=ranks)
     refused(program, 66, "absent.yaml", arguments=["show", "loads.h5", "absent.yaml"])
+    refused(program, 65, "pipe: is not a regular file", arguments=["show", "loads.h5", "pipe"])
 
     convert = ["convert", "placement.yaml", "never.json"]
     refused(program, 64, "--to", arguments=convert)

@@ -130,6 +130,7 @@ RULES = [
     Rule(16, "", "prompts is 'absent.h5', expected an HDF5 file", "No such file", code=66,
          flags=("--prompts", "absent.h5")),
     Rule(16, "", "--config absent.yaml", "No such file", code=66, flags=("--config", "absent.yaml")),
+    Rule(16, "", "--config pipe: is not a regular file", code=66, flags=("--config", "pipe")),
     Rule(17, "", "output is 'prompts.h5'", "another file than the prompts", code=73,
          flags=("--output", "prompts.h5")),
     Rule(17, "", "output is 'there.h5'", "expected a new file", "--overwrite", code=73,

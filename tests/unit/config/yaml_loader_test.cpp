@@ -1,6 +1,8 @@
 #include "config/yaml_loader.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -209,7 +211,13 @@ TEST(ReadConfigFile, NamesWhatCannotBeRead) {
   };
   expect_in("--config /no/such.yaml: cannot be read: No such file",
             refused_path(ErrorKind::missing, "/no/such.yaml"));
-  expect_in("cannot be read", refused_path(ErrorKind::missing, testing::TempDir()));
+  expect_in("is not a regular file", refused_path(ErrorKind::missing, testing::TempDir()));
+
+  const std::string pipe = testing::TempDir() + "/pipe_" + std::to_string(::getpid());
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  expect_in("is not a regular file",
+            refused_path(ErrorKind::missing, pipe));  // and is not waited for
+  std::filesystem::remove(pipe);
 
   const std::string path = testing::TempDir() + "/long_config.yaml";
   std::ofstream(path) << std::string(kMaxYamlBytes + 1, 'x');

@@ -1,6 +1,7 @@
 #include "io/run_directory.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -127,6 +128,11 @@ TEST(RunDirectory, RefusesAManifestThatWasChanged) {
   const auto write = [&](const std::string& text) {
     std::ofstream(run.path() + "/manifest.json", std::ios::trunc) << text;
   };
+
+  ASSERT_EQ(::mkfifo((run.path() + "/manifest.json").c_str(), 0600), 0);
+  expect_error(ErrorKind::input, {"manifest.json", "not a regular file"},
+               [&] { run.read_manifest(); });
+  std::filesystem::remove(run.path() + "/manifest.json");
 
   for (const char* text :
        {"", "[]", "{}", R"({"schema":"other"})",

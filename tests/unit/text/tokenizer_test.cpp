@@ -1,13 +1,17 @@
 #include "text/tokenizer.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <thread>
 
 #include "base/error.h"
 #include "base/json.h"
+#include "text/chat_template.h"
 
 namespace trireme::text {
 namespace {
@@ -136,6 +140,18 @@ TEST(Tokenizer, NamesTheFileThatIsMissing) {
     EXPECT_EQ(error.kind(), ErrorKind::missing);
     EXPECT_NE(std::string(error.what()).find("/no/such/folder/tokenizer.json"), std::string::npos);
   }
+}
+
+TEST(Tokenizer, IsReadFromNoPipe) {
+  const std::string folder = testing::TempDir() + "/pipe_" + std::to_string(::getpid());
+  std::filesystem::create_directory(folder);
+  ASSERT_EQ(::mkfifo((folder + "/tokenizer.json").c_str(), 0600), 0);
+  ASSERT_EQ(::mkfifo((folder + "/chat_template.jinja").c_str(), 0600), 0);
+
+  EXPECT_THROW(Tokenizer::load(folder), Error);
+  EXPECT_THROW(ChatTemplate::load(folder), Error);
+
+  std::filesystem::remove_all(folder);
 }
 
 TEST(Tokenizer, SaysWhereATextIsNoUtf8) {
