@@ -83,14 +83,14 @@ void check_string_ids(const Hdf5Dataset& ids) {
   hashes.reserve(ids.num_rows());
   for_each_string(ids, [&](std::uint64_t row, std::string& id) {
     check_id_text(ids, row, id);
-    hashes.push_back(hash_of(id));
+    if (!id.empty()) hashes.push_back(hash_of(id));  // an empty one is none
   });
   const std::vector<std::uint64_t> suspects = repeated(std::move(hashes));
   if (suspects.empty()) return;
   // Equal hashes need not mean equal ids.
   std::unordered_map<std::string, std::uint64_t> seen;
   for_each_string(ids, [&](std::uint64_t row, std::string& id) {
-    if (!std::binary_search(suspects.begin(), suspects.end(), hash_of(id))) return;
+    if (id.empty() || !std::binary_search(suspects.begin(), suspects.end(), hash_of(id))) return;
     const auto [place, is_new] = seen.try_emplace(id, row);
     if (!is_new) fail_duplicate(ids, place->second, row, cat("\"", id.substr(0, 80), "\""));
   });

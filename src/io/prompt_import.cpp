@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/nearest.h"
+#include "io/file_system.h"
 #include "io/line_reader.h"
 #include "io/prompt_schema.h"
 #include "io/prompt_writer.h"
@@ -91,7 +92,7 @@ void for_each_line(const std::string& path, const Visit& visit) {
 class IdList {
  public:
   void add(const Json& id, std::int64_t number) {
-    if (!id.is_null()) ids_.emplace_back(hash_of(id), number);
+    if (!id.is_null() && id != "") ids_.emplace_back(hash_of(id), number);
   }
 
   // Throws if two lines of the file have the same id.
@@ -101,15 +102,21 @@ class IdList {
       if (ids_[i].first != ids_[i - 1].first) continue;
       // Equal hashes need not mean equal ids.
       const Json first = id_at(path, ids_[i - 1].second);
-      if (first.dump() != id_at(path, ids_[i].second).dump()) continue;
+      const Json second = id_at(path, ids_[i].second);
+      if (text_of(first) != text_of(second)) continue;
       fail(ErrorKind::input,
-           cat(place_of(path, ids_[i].second), ": custom_id ", shown(first), " is that of line ",
-               ids_[i - 1].second, " too, ids must be unique"));
+           cat(place_of(path, ids_[i].second), ": custom_id ", shown(second), " is that of line ",
+               ids_[i - 1].second, " too, ids must be unique",
+               first == second ? "" : "; numbers beside texts count as texts"));
     }
   }
 
  private:
-  static std::uint64_t hash_of(const Json& id) { return std::hash<std::string>()(id.dump()); }
+  // As the column will hold it: numbers beside texts become texts.
+  static std::string text_of(const Json& id) {
+    return id.is_string() ? id.get<std::string>() : id.dump();
+  }
+  static std::uint64_t hash_of(const Json& id) { return std::hash<std::string>()(text_of(id)); }
 
   static Json id_at(const std::string& path, std::int64_t number) {
     LineReader reader(path);
@@ -242,6 +249,7 @@ ImportReport import_text(const std::string& text_path, const std::string& prompt
 }
 
 ImportReport import_jsonl(const std::string& json_path, const std::string& prompt_path) {
+  open_regular_file(json_path);  // nothing else can be read twice
   Survey survey;
   IdList ids;
   for_each_line(json_path, [&](const Line& line, std::int64_t number) {

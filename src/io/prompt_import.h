@@ -20,7 +20,7 @@ ImportReport import_text(const std::string& text_path, const std::string& prompt
 /// JSON lines to a new prompt file: OpenAI batch lines {custom_id, method, url, body}, or plain
 /// objects with prompt or messages and any option beside them. Plain objects that all have the
 /// same, good options become columns; everything else becomes requests. Empty lines are left out.
-/// Reads the file twice. Throws as import_text; errors name file and line.
+/// Reads the file twice, so it is no pipe. Throws as import_text; errors name file and line.
 ImportReport import_jsonl(const std::string& json_path, const std::string& prompt_path);
 
 }  // namespace trireme::io

@@ -88,6 +88,16 @@ TemporaryFile temporary_for(const std::string& path) {
   return TemporaryFile(path + ".tmp");
 }
 
+// What a reader would refuse is not left behind; the message names the file that was to be.
+void check_readable(const std::string& temporary, const std::string& path) {
+  try {
+    PromptReader::open(temporary);
+  } catch (const Error& error) {
+    const std::string what = error.what();
+    fail(error.kind(), what.starts_with(temporary) ? path + what.substr(temporary.size()) : what);
+  }
+}
+
 }  // namespace
 
 struct PromptWriter::Impl {
@@ -187,6 +197,7 @@ void PromptWriter::finish() {
   impl.strings.reset();
   impl.columns.clear();
   impl.file->close();
+  check_readable(impl.temporary.path(), impl.path);
   impl.temporary.rename_to(impl.path);
 }
 

@@ -36,7 +36,8 @@ class PromptWriter {
   void copy_column(const Hdf5File& from, const std::string& name);
   void set_attribute(const std::string& name, const Json& value);
 
-  /// Writes the rest, closes, syncs and renames. Throws Error(io), Error(input) if there is no row.
+  /// Writes the rest, closes, checks as a reader does, syncs and renames. Throws Error(io),
+  /// Error(input) if there is no row or the columns break the schema.
   void finish();
 
  private:

@@ -1,8 +1,11 @@
 #include "io/prompt_import.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
+#include <fstream>
+#include <thread>
 
 #include "expect_error.h"
 #include "io/hdf5_file.h"
@@ -161,6 +164,38 @@ TEST_F(Import, NamesFileAndLineOfWhatIsWrong) {
   expect_error(ErrorKind::input, {empty}, [&] { import_text(empty, directory_.file("p.h5")); });
 }
 
+TEST_F(Import, ReadsTextOfAPipeOnceButJsonLinesTwice) {
+  const std::string pipe = directory_.file("pipe");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+
+  expect_error(ErrorKind::input, {pipe, "not a regular file"},
+               [&] { import_jsonl(pipe, directory_.file("p.h5")); });
+
+  std::thread writer([&] { std::ofstream(pipe) << "one\ntwo\n"; });
+  EXPECT_EQ(import_text(pipe, directory_.file("p.h5")).num_rows, 2);
+  writer.join();
+}
+
+TEST_F(Import, CountsANumberAsItsTextBesideTexts) {
+  const std::string input = directory_.write("in.jsonl",
+                                             "{\"custom_id\":1,\"prompt\":\"a\"}\n"
+                                             "{\"custom_id\":\"1\",\"prompt\":\"b\"}\n");
+
+  expect_error(ErrorKind::input, {"in.jsonl:2: custom_id \"1\" is that of line 1 too"},
+               [&] { import_jsonl(input, directory_.file("p.h5")); });
+
+  EXPECT_FALSE(std::filesystem::exists(directory_.file("p.h5")));
+}
+
+TEST_F(Import, TakesEmptyIdsAsNone) {
+  PromptReader reader = jsonl_file(
+      "{\"custom_id\":\"\",\"prompt\":\"a\"}\n{\"custom_id\":\"\",\"prompt\":\"b\"}\n"
+      "{\"custom_id\":\"x\",\"prompt\":\"c\"}\n");
+
+  EXPECT_EQ(reader.num_rows(), 3);
+  EXPECT_EQ(std::get<std::string>(reader.read_row(2).custom_id), "x");
+}
+
 TEST_F(Import, NeverReplacesAFile) {
   const std::string input = directory_.write("in.txt", "a\n");
   const std::string taken = directory_.write("p.h5", "precious");
@@ -186,6 +221,20 @@ TEST(PromptWriter, FillsColumnsThatBeginLate) {
   EXPECT_EQ(reader.read_row(1).error, "words");
   EXPECT_EQ(reader.read_row(2).error, "");
   EXPECT_EQ(Hdf5File::open(directory.file("p.h5")).dataset("/status").info().type_name, "uint8");
+}
+
+TEST(PromptWriter, LeavesNothingThatAReaderRefuses) {
+  const test::TemporaryDirectory directory;
+  PromptWriter writer = PromptWriter::create(directory.file("p.h5"), PromptSource::bytes);
+  for (int i = 0; i < 2; ++i) {
+    writer.set_column("custom_id", "same");
+    writer.add("a");
+  }
+
+  expect_error(ErrorKind::input, {directory.file("p.h5") + ": /custom_id", "must be unique"},
+               [&] { writer.finish(); });
+
+  EXPECT_FALSE(std::filesystem::exists(directory.file("p.h5")));
 }
 
 TEST(PromptWriter, LeavesNothingWithoutFinish) {
