@@ -1,5 +1,6 @@
 #include "job/prompt_preparer.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <ctime>
@@ -45,6 +46,26 @@ std::vector<std::int32_t> encode(const io::PromptRow& row, const text::Tokenizer
 
 }  // namespace
 
+std::optional<io::PromptKind> first_kind(io::PromptReader& reader) {
+  constexpr std::int64_t kLookedAtRows = 64;
+  switch (reader.source()) {
+    case io::PromptSource::strings:
+    case io::PromptSource::bytes:
+      return io::PromptKind::text;
+    case io::PromptSource::messages:
+      return io::PromptKind::messages;
+    case io::PromptSource::token_ids:
+      return io::PromptKind::token_ids;
+    case io::PromptSource::requests:
+      break;
+  }
+  for (std::int64_t i = 0; i < std::min(reader.num_rows(), kLookedAtRows); ++i) {
+    const io::PromptRow row = reader.read_row(i);
+    if (row.error.empty()) return row.kind;
+  }
+  return {};
+}
+
 PreparedPrompt prepare(const io::PromptRow& row, const text::Tokenizer& tokenizer,
                        const std::optional<text::ChatTemplate>& chat_template,
                        const std::string& model_dir, std::int64_t unix_time) {
@@ -59,6 +80,14 @@ PreparedPrompt prepare(const io::PromptRow& row, const text::Tokenizer& tokenize
     prepared.error = error.what();
   }
   return prepared;
+}
+
+void require_usable_template(io::PromptReader& reader,
+                             const std::optional<text::ChatTemplate>& chat_template) {
+  const std::string why = chat_template ? chat_template->error() : std::string();
+  if (why.empty() || first_kind(reader) != io::PromptKind::messages) return;
+  fail(ErrorKind::checkpoint, cat(why, "; expected a chat template that can be read, since ",
+                                  reader.path(), " holds messages"));
 }
 
 std::int64_t creation_time() {

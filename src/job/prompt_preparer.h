@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "io/prompt_reader.h"
 #include "io/prompt_row.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
@@ -24,6 +25,15 @@ struct PreparedPrompt {
 PreparedPrompt prepare(const io::PromptRow& row, const text::Tokenizer& tokenizer,
                        const std::optional<text::ChatTemplate>& chat_template,
                        const std::string& model_dir, std::int64_t unix_time);
+
+/// What the prompts of a file are. Requests may differ: the first good one of the first few speaks
+/// for them; none if there is no such.
+std::optional<io::PromptKind> first_kind(io::PromptReader& reader);
+
+/// Throws Error(checkpoint), with file and line, if the rows hold messages and the model's template
+/// cannot render any.
+void require_usable_template(io::PromptReader& reader,
+                             const std::optional<text::ChatTemplate>& chat_template);
 
 /// The creation time of this run, in seconds since 1970: SOURCE_DATE_EPOCH if that is set, else
 /// now. Throws Error(config) if the variable holds no number.

@@ -19,8 +19,6 @@
 namespace trireme::job {
 namespace {
 
-constexpr std::int64_t kLookedAtRows = 64;
-
 // Why a file cannot be read, with its name; empty if it can.
 std::string why_unreadable(const std::string& path) {
   if (::access(path.c_str(), R_OK) == 0) return {};
@@ -51,16 +49,9 @@ void check_prompt_file(const std::string& prompts) {
   }
 }
 
-// Requests may hold token ids as well; the first good one speaks for them.
 bool hold_text(io::PromptReader& reader) {
-  if (reader.source() != io::PromptSource::requests) {
-    return reader.source() != io::PromptSource::token_ids;
-  }
-  for (std::int64_t i = 0; i < std::min(reader.num_rows(), kLookedAtRows); ++i) {
-    const io::PromptRow row = reader.read_row(i);
-    if (row.error.empty()) return row.kind != io::PromptKind::token_ids;
-  }
-  return false;
+  const auto kind = first_kind(reader);
+  return kind && *kind != io::PromptKind::token_ids;
 }
 
 std::string placement_name(const config::MoeConfig& moe) {
@@ -80,6 +71,12 @@ void open_text(const config::RunConfig& config, RunFiles& files) {
     files.warnings.push_back(cat(why, "; results have token ids and no text"));
   }
   files.chat_template = text::ChatTemplate::load(model_dir);
+  if (files.prompts) {
+    files.prompts->with([&files](io::PromptReader& reader) {
+      require_usable_template(reader, files.chat_template);
+      return true;
+    });
+  }
   const bool has_chats = files.prompts && files.prompts->with([](io::PromptReader& reader) {
     return reader.source() == io::PromptSource::messages;
   });

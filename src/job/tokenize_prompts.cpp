@@ -60,6 +60,7 @@ TokenizeReport tokenize_prompts(const std::string& input, const std::string& out
   }
   const text::Tokenizer tokenizer = text::Tokenizer::load(tokenizer_dir);
   const std::optional<text::ChatTemplate> chat_template = text::ChatTemplate::load(tokenizer_dir);
+  require_usable_template(reader, chat_template);
   const std::int64_t unix_time = creation_time();
 
   io::PromptWriter writer = io::PromptWriter::create(output, io::PromptSource::token_ids);

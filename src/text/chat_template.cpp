@@ -125,6 +125,12 @@ ChatTemplate ChatTemplate::parse(std::string_view source, const std::string& nam
   return ChatTemplate(std::move(impl));
 }
 
+std::string ChatTemplate::error() const {
+  if (impl_->with_tools && impl_->with_tools->error.empty()) return {};
+  const Compiled& standard = impl_->standard;
+  return standard.error.empty() ? std::string() : cat(standard.name, ": ", standard.error);
+}
+
 std::string ChatTemplate::render(const Json& messages, const ChatOptions& options,
                                  std::int64_t unix_time) const {
   const Json& kwargs = options.kwargs;

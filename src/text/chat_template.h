@@ -38,6 +38,9 @@ class ChatTemplate {
   ChatTemplate& operator=(ChatTemplate&&) noexcept;
   ~ChatTemplate();
 
+  /// Why no rendering at all can succeed (file, line, construct); empty if some can.
+  std::string error() const;
+
   /// The prompt text of `messages` (a JSON array), prepared and rendered as transformers does.
   /// `unix_time` is what strftime_now tells (local time). Throws Error(input): the template's own
   /// refusal with its words, anything it cannot do by name and line, a limit that is exceeded.

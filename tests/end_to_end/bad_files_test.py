@@ -107,6 +107,18 @@ def broken_tokenizers(program):
     (model / "tokenizer.json").write_text('{"model": {"type": "Crystal"}}')
     refused(program, 65, "odd-tokenizer/tokenizer.json", "Crystal", model=model, prompts=texts)
 
+    model = program.model("odd-template", DEMO)
+    (model / "chat_template.jinja").write_text("a\n{% include 'x' %}")
+    chats = [{"messages": [{"role": "user", "content": "Hi"}]}]
+    for prompts in (program.prompts("chats.h5", chats),
+                    program.prompts("requests.h5", [{"body": body} for body in chats])):
+        refused(program, 65, "odd-template/chat_template.jinja: line 2", f"{prompts} holds messages",
+                model=model, prompts=prompts)
+        expect(program("prompts", "tokenize", "--tokenizer", model, prompts, "never.h5"), 65,
+               "odd-template/chat_template.jinja: line 2")
+    # Texts do not need it.
+    expect(program("plan", "--model", model, "--prompts", texts), 0, "Nothing speaks against")
+
 
 def broken_prompts(program):
     refused(program, 65, "empty.h5: /prompt: holds no prompts (0 rows)", prompts="empty.h5")
@@ -137,7 +149,7 @@ def outputs_in_the_way(program):
         failures.append("--overwrite did not replace the output\n")
 
     # A run directory of a run that was stopped.
-    kept = ["--output", "more.h5", "--keep-run-directory"]
+    kept = ["--output", "more.h5", "--keep-run-directory", "--record-loads", "none"]
     expect(program(*line, *kept, ranks=RANKS), 0, "results: more.h5")
     (program.folder / "more.h5").unlink()
     expect(program(*line, *kept, ranks=RANKS), 73, "more.h5.run: the run directory is there",
