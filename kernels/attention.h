@@ -30,6 +30,9 @@ struct AttentionBatch {
   const std::int32_t* first_position = nullptr;  ///< [num_seqs]
   const std::int32_t* block_table = nullptr;  ///< [num_seqs, max_blocks]; -1 = freed, out of sight
   std::int64_t max_blocks = 0;
+  /// The first num_decodes sequences have at most one token each (none: padding), and may take a
+  /// kernel that is made for that; the others may have any number.
+  std::int64_t num_decodes = 0;
 };
 
 namespace cpu {
@@ -69,10 +72,7 @@ struct Attention {
   KvCache cache;
   AttentionBatch batch;
   std::int64_t num_tokens = 0;  ///< rows of q, at least batch.q_begin[num_seqs]
-  /// The first num_decodes sequences have at most one token each (none: padding) and take a kernel
-  /// that is made for that; the others may have any number.
-  std::int64_t num_decodes = 0;
-  void* out = nullptr;  ///< [num_tokens, num_heads · head_dim], contiguous
+  void* out = nullptr;          ///< [num_tokens, num_heads · head_dim], contiguous
   /// attention_workspace_bytes of memory, zero at first; each call leaves it ready for the next.
   void* workspace = nullptr;
 };

@@ -69,8 +69,10 @@ void combine(const void* pairs, const std::int32_t* place_of_pair, const float* 
 struct GroupedProduct {
   const void* x = nullptr;
   std::int64_t x_stride = 0;
-  /// The row of x for place i is pair_at[i] / top_k; null: i itself.
+  /// Place i reads row row_of[p] of x, or p / top_k without row_of, for pair p = pair_at[i];
+  /// without pair_at row i.
   const std::int32_t* pair_at = nullptr;
+  const std::int32_t* row_of = nullptr;
   std::int64_t top_k = 1;
   const void* weight = nullptr;                ///< [num_slots, n, k]
   const std::int32_t* expert_begin = nullptr;  ///< [num_slots + 1]

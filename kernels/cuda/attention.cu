@@ -50,16 +50,16 @@ void append_kv(const void* k, const void* v, std::int64_t stride, const std::int
 void attention(const Attention& arguments, Stream stream) {
   const Attention& a = arguments;
   TRIREME_CHECK(a.cache.num_kv_heads > 0 && a.num_heads % a.cache.num_kv_heads == 0 &&
-                    a.cache.head_dim <= 256 && a.num_decodes <= a.batch.num_seqs,
+                    a.cache.head_dim <= 256 && a.batch.num_decodes <= a.batch.num_seqs,
                 "num_heads=", a.num_heads, " num_kv_heads=", a.cache.num_kv_heads,
-                " head_dim=", a.cache.head_dim, " num_decodes=", a.num_decodes,
+                " head_dim=", a.cache.head_dim, " num_decodes=", a.batch.num_decodes,
                 " num_seqs=", a.batch.num_seqs);
   if (a.num_tokens == 0 || a.batch.num_seqs == 0) return;
   if (!fits_tensor_cores(a)) {
     attention_plain(a, stream);
   } else {
-    if (a.num_decodes > 0) attention_decode(a, stream);
-    if (a.batch.num_seqs > a.num_decodes) attention_prefill(a, stream);
+    if (a.batch.num_decodes > 0) attention_decode(a, stream);
+    if (a.batch.num_seqs > a.batch.num_decodes) attention_prefill(a, stream);
   }
   check_launch("attention");
 }

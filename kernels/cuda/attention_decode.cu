@@ -241,13 +241,13 @@ void launch(const Attention& a, Stream stream) {
   cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::kSharedBytes);
   const std::int64_t heads_per_kv = a.num_heads / a.cache.num_kv_heads;
   const std::int64_t across = a.cache.num_kv_heads * ceil_div(heads_per_kv, kRows);
-  const std::int64_t most = most_split_ctas(), ctas = across * a.num_decodes;
+  const std::int64_t most = most_split_ctas(), ctas = across * a.batch.num_decodes;
   // Twice as many ctas as multiprocessors keep the memory busy; more parts only cost.
   std::int64_t parts = ctas >= most / 2 ? 1 : ceil_div(most / 2, ctas);
   parts = parts < 32 ? parts : 32;
-  TRIREME_CHECK(a.workspace != nullptr, "num_decodes=", a.num_decodes);
+  TRIREME_CHECK(a.workspace != nullptr, "num_decodes=", a.batch.num_decodes);
   const dim3 grid(static_cast<unsigned>(across), static_cast<unsigned>(parts),
-                  static_cast<unsigned>(a.num_decodes));
+                  static_cast<unsigned>(a.batch.num_decodes));
   auto* counters = static_cast<int*>(a.workspace);
   kernel<<<grid, kThreads, Tile::kSharedBytes, stream>>>(a, counters,
                                                          reinterpret_cast<float*>(counters + most));

@@ -30,7 +30,7 @@ __device__ QueryTile find_query_tile(const Attention& a, int tile, int heads_per
   __shared__ QueryTile found;
   if (threadIdx.x == 0) found.seq = -1;
   __syncthreads();
-  const int first_seq = static_cast<int>(a.num_decodes);
+  const int first_seq = static_cast<int>(a.batch.num_decodes);
   const int num_seqs = static_cast<int>(a.batch.num_seqs);
   const int first_token = a.batch.q_begin[first_seq];
   for (int seq = first_seq + threadIdx.x; seq < num_seqs; seq += blockDim.x) {
@@ -182,7 +182,8 @@ void launch(const Attention& a, Stream stream) {
   const auto kernel = prefill_kernel<T, Tile>;
   cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::kSharedBytes);
   const std::int64_t heads_per_kv = a.num_heads / a.cache.num_kv_heads;
-  const std::int64_t tiles = a.num_tokens * heads_per_kv / kRows + a.batch.num_seqs - a.num_decodes;
+  const std::int64_t tiles =
+      a.num_tokens * heads_per_kv / kRows + a.batch.num_seqs - a.batch.num_decodes;
   const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(a.cache.num_kv_heads));
   kernel<<<grid, kThreads, Tile::kSharedBytes, stream>>>(a);
 }

@@ -42,12 +42,7 @@ struct StageCopy {
     for (int i = 0; i < kRowCopies; ++i) {
       const int place = tile.begin + first + i * kStep;
       const bool is_there = first + i * kStep < Tile::kRows && place < tile.end;
-      std::int64_t row = 0;
-      if (is_there) {
-        row = p.pair_at != nullptr
-                  ? static_cast<unsigned>(p.pair_at[place]) / static_cast<unsigned>(p.top_k)
-                  : place;
-      }
+      const std::int64_t row = is_there ? row_of_place(p, place) : 0;
       x[i] = all_x + row * p.x_stride;
       has_x |= (is_there ? 1u : 0u) << i;
     }

@@ -25,8 +25,7 @@ __global__ void __launch_bounds__(256) plain_kernel(const GroupedProduct p) {
       const int depth = i % kDepth, row = i / kDepth, place = tile.begin + row;
       const std::int64_t at = begin + depth, column = first_column + row;
       const bool has_x = at < p.k && place < tile.end, has_w = at < p.k && column < p.n;
-      std::int64_t x_row = 0;
-      if (has_x) x_row = p.pair_at != nullptr ? p.pair_at[place] / p.top_k : place;
+      const std::int64_t x_row = has_x ? row_of_place(p, place) : 0;
       x_tile[depth][row] = has_x ? to_float(x[x_row * p.x_stride + at]) : 0.0f;
       w_tile[depth][row] = has_w ? to_float(w[weight_row(p, column) * p.k + at]) : 0.0f;
     }

@@ -24,7 +24,7 @@ VocabEmbedding::VocabEmbedding(checkpoint::WeightLoader& loader, const std::stri
 
 void VocabEmbedding::forward(ForwardContext& context, std::span<const std::int32_t> ids,
                              const TensorView& y) const {
-  ops::embedding(ids, table_, range_.begin, y);
+  ops::embedding(context.ops, ids, table_, range_.begin, y);
   if (is_split_) context.groups.tp->all_reduce(y);
 }
 

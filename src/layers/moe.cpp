@@ -105,7 +105,7 @@ void Moe::forward_shared_tokens(ForwardContext& context, const ForwardBatch& bat
   slots_.local_slots(targets, local);
   record(batch, 0, as_span(routing.ids), targets);
   const ops::ExpertOutputs outputs = ops::experts(context.ops, x, row_of, local, gate_up_, down_);
-  ops::combine(outputs.pairs, as_span(outputs.place_of_pair), routing.weights, y);
+  ops::combine(context.ops, outputs.pairs, as_span(outputs.place_of_pair), routing.weights, y);
   if (is_split_) context.groups.ffn->all_reduce(y);
 }
 
@@ -129,7 +129,7 @@ void Moe::forward_chunk(ForwardContext& context, const ForwardBatch& batch,
     // From the experts' order back to that of the pairs: a sum of one term of weight 1.
     const TensorView ones = arena.take({num_pairs, 1}, DType::float32);
     std::fill_n(ones.as<float>(), num_pairs, 1.0f);
-    ops::combine(outputs.pairs, as_span(outputs.place_of_pair), ones, results);
+    ops::combine(context.ops, outputs.pairs, as_span(outputs.place_of_pair), ones, results);
   }
   exchange.combine(results, routing.weights, y);
 }

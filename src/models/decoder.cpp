@@ -99,7 +99,7 @@ void DecoderLayer::forward(layers::ForwardContext& context, const layers::Forwar
   if (has_tokens) {
     attention_norm_.forward(context.ops, hidden_states, x);
     attention_.forward(context, batch, x, y);
-    ops::add(y, hidden_states);
+    ops::add(context.ops, y, hidden_states);
     mlp_norm_.forward(context.ops, hidden_states, x);
   }
   // A rank without tokens still owns experts that others need.
@@ -108,7 +108,7 @@ void DecoderLayer::forward(layers::ForwardContext& context, const layers::Forwar
   } else if (has_tokens) {
     mlp_->forward(context, x, y);
   }
-  if (has_tokens) ops::add(y, hidden_states);
+  if (has_tokens) ops::add(context.ops, y, hidden_states);
 }
 
 Decoder::Decoder(const DecoderDesign& design, const BuildOptions& options,
@@ -186,7 +186,7 @@ TensorView Decoder::logits(layers::ForwardContext& context, const layers::Forwar
   const tensor::ArenaScope scope(arena);
   const TensorView rows = arena.take({num_rows, hidden_size_}, DType::float32);
   // Taking rows is what an embedding does: the hidden states are the table, their indices the ids.
-  ops::embedding(batch.logit_rows, hidden_states, 0, rows);
+  ops::embedding(context.ops, batch.logit_rows, hidden_states, 0, rows);
   norm_->forward(context.ops, rows, rows);
   head_->forward(context.ops, rows, result);
   return result;

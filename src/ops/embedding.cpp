@@ -5,15 +5,20 @@
 
 namespace trireme::ops {
 
-void embedding(std::span<const std::int32_t> ids, const TensorView& table, std::int64_t vocab_begin,
-               const TensorView& y) {
-  check_rows("y", y);
+void embedding(Context& context, std::span<const std::int32_t> ids, const TensorView& table,
+               std::int64_t vocab_begin, const TensorView& y) {
+  check_activations(context, "y", y);
   check_contiguous("y", y);
-  check_floating("table", table);
-  check_contiguous("table", table);
+  check_weight(context, "table", table);
   TRIREME_CHECK(table.shape.ndim() == 2, "table is ", table.shape.text());
   const auto num_tokens = static_cast<std::int64_t>(ids.size());
   check_shape("y", y, {num_tokens, table.shape[1]});
+  if constexpr (kHasCuda) {
+    if (context.is_on_gpu()) {
+      return kernels::cuda::embedding(ids.data(), num_tokens, table.data, vocab_begin, table.rows(),
+                                      table.shape[1], y.data, y.dtype, context.stream());
+    }
+  }
   kernels::cpu::embedding(ids.data(), num_tokens, table.data, table.dtype, vocab_begin,
                           table.rows(), table.shape[1], y.as<float>());
 }

@@ -10,6 +10,7 @@
 namespace trireme::ops {
 
 namespace cpu = kernels::cpu;
+namespace cuda = kernels::cuda;
 
 void route_softmax(Context& context, const TensorView& logits, bool normalize,
                    const TensorView& ids, const TensorView& weights) {
@@ -22,6 +23,13 @@ void route_softmax(Context& context, const TensorView& logits, bool normalize,
   const std::int64_t top_k = weights.shape[1];
   TRIREME_CHECK(weights.rows() == logits.rows() && top_k >= 1 && top_k <= logits.shape[1],
                 "weights=", weights.shape.text(), " logits=", logits.shape.text());
+  if constexpr (kHasCuda) {
+    if (context.is_on_gpu()) {
+      return cuda::route_softmax(logits.as<float>(), logits.rows(), logits.shape[1], top_k,
+                                 normalize, ids.as<std::int32_t>(), weights.as<float>(),
+                                 context.stream());
+    }
+  }
   cpu::route_softmax(logits.as<float>(), logits.rows(), logits.shape[1], top_k, normalize,
                      ids.as<std::int32_t>(), weights.as<float>(), context.instruction_set);
 }
@@ -33,18 +41,17 @@ struct Sorted {
   TensorView x;  ///< [num_placed, hidden], grouped by expert
 };
 
-void check_experts(const TensorView& x, std::span<const std::int32_t> row_of,
-                   std::span<const std::int32_t> slots, const TensorView& gate_up,
-                   const TensorView& down) {
-  check_rows("x", x);
-  check_floating("gate_up", gate_up);
-  check_floating("down", down);
-  check_contiguous("gate_up", gate_up);
-  check_contiguous("down", down);
+void check_experts(const Context& context, const TensorView& x,
+                   std::span<const std::int32_t> row_of, std::span<const std::int32_t> slots,
+                   const TensorView& gate_up, const TensorView& down) {
+  check_activations(context, "x", x);
+  check_weight(context, "gate_up", gate_up);
+  check_weight(context, "down", down);
   TRIREME_CHECK(down.shape.ndim() == 3, "down is ", down.shape.text());
   check_shape("gate_up", gate_up, {down.rows(), 2 * down.shape[2], x.shape[1]});
   check_shape("down", down, {down.rows(), x.shape[1], down.shape[2]});
   TRIREME_CHECK(row_of.size() == slots.size(), "row_of=", row_of.size(), " slots=", slots.size());
+  if (context.is_on_gpu()) return;
   for (std::size_t pair = 0; pair < slots.size(); ++pair) {
     TRIREME_CHECK(slots[pair] >= -1 && slots[pair] < down.rows() && row_of[pair] >= 0 &&
                       row_of[pair] < x.rows(),
@@ -90,12 +97,65 @@ void linear_by_expert(Context& context, const Sorted& sorted, const TensorView& 
   context.gemm.run_all(products);
 }
 
+ExpertOutputs experts_on_gpu(Context& context, const TensorView& x,
+                             std::span<const std::int32_t> row_of,
+                             std::span<const std::int32_t> slots, const TensorView& gate_up,
+                             const TensorView& down) {
+  tensor::Arena& arena = context.arena;
+  const auto num_pairs = static_cast<std::int64_t>(slots.size());
+  const std::int64_t num_slots = down.rows(), hidden = down.shape[1], size = down.shape[2];
+  const ExpertOutputs outputs{arena.take({num_pairs, hidden}, x.dtype),
+                              arena.take({num_pairs}, DType::int32)};
+  const tensor::ArenaScope scope(arena);
+  const TensorView begin = arena.take({num_slots + 1}, DType::int32);
+  const TensorView pair_at = arena.take({num_pairs}, DType::int32);
+  const TensorView counts =
+      arena.take({cuda::sort_workspace_size(num_pairs, num_slots)}, DType::int32);
+  cuda::sort_by_expert(slots.data(), num_pairs, num_slots, begin.as<std::int32_t>(),
+                       pair_at.as<std::int32_t>(), outputs.place_of_pair.as<std::int32_t>(),
+                       counts.as<std::int32_t>(), context.stream());
+  // Inside the product where gates and ups can be interleaved; a pass of its own elsewhere.
+  const bool is_fused = size % 16 == 0;
+  const TensorView inner = arena.take({num_pairs, size}, x.dtype);
+  const TensorView both = is_fused ? inner : arena.take({num_pairs, 2 * size}, x.dtype);
+  cuda::GroupedProduct product{.x = x.data,
+                               .x_stride = x.row_stride,
+                               .pair_at = pair_at.as<std::int32_t>(),
+                               .row_of = row_of.data(),
+                               .weight = gate_up.data,
+                               .expert_begin = begin.as<std::int32_t>(),
+                               .num_slots = num_slots,
+                               .num_places = num_pairs,
+                               .y = both.data,
+                               .n = 2 * size,
+                               .k = hidden,
+                               .dtype = x.dtype,
+                               .has_silu_and_mul = is_fused};
+  cuda::grouped_product(product, context.stream());
+  if (!is_fused) silu_and_mul(context, both, inner);
+  product = {.x = inner.data,
+             .x_stride = size,
+             .weight = down.data,
+             .expert_begin = begin.as<std::int32_t>(),
+             .num_slots = num_slots,
+             .num_places = num_pairs,
+             .y = outputs.pairs.data,
+             .n = hidden,
+             .k = size,
+             .dtype = x.dtype};
+  cuda::grouped_product(product, context.stream());
+  return outputs;
+}
+
 }  // namespace
 
 ExpertOutputs experts(Context& context, const TensorView& x, std::span<const std::int32_t> row_of,
                       std::span<const std::int32_t> slots, const TensorView& gate_up,
                       const TensorView& down) {
-  check_experts(x, row_of, slots, gate_up, down);
+  check_experts(context, x, row_of, slots, gate_up, down);
+  if constexpr (kHasCuda) {
+    if (context.is_on_gpu()) return experts_on_gpu(context, x, row_of, slots, gate_up, down);
+  }
   tensor::Arena& arena = context.arena;
   const auto num_pairs = static_cast<std::int64_t>(slots.size());
   const auto num_placed =
@@ -113,17 +173,23 @@ ExpertOutputs experts(Context& context, const TensorView& x, std::span<const std
   return outputs;
 }
 
-void combine(const TensorView& pairs, std::span<const std::int32_t> place_of_pair,
+void combine(Context& context, const TensorView& pairs, std::span<const std::int32_t> place_of_pair,
              const TensorView& weights, const TensorView& y) {
-  check_rows("pairs", pairs);
+  check_activations(context, "pairs", pairs);
   check_contiguous("pairs", pairs);
   check_rows("weights", weights);
   check_contiguous("weights", weights);
-  check_rows("y", y);
+  check_activations(context, "y", y);
   check_contiguous("y", y);
   check_shape("y", y, {weights.rows(), pairs.shape[1]});
   TRIREME_CHECK(static_cast<std::int64_t>(place_of_pair.size()) == weights.num_elements(),
                 "place_of_pair=", place_of_pair.size(), " weights=", weights.shape.text());
+  if constexpr (kHasCuda) {
+    if (context.is_on_gpu()) {
+      return cuda::combine(pairs.data, place_of_pair.data(), weights.as<float>(), weights.rows(),
+                           weights.shape[1], pairs.shape[1], y.data, y.dtype, context.stream());
+    }
+  }
   const bool inside =
       std::all_of(place_of_pair.begin(), place_of_pair.end(),
                   [&](std::int32_t place) { return place >= -1 && place < pairs.rows(); });

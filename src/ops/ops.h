@@ -7,8 +7,10 @@
 #include "tensor/tensor.h"
 
 /// Operators: check shapes and dtypes, then choose the kernel of the backend. The only dispatch in
-/// the program. Activations are float32 on the CPU; weights any floating type, as stored. Norm
-/// weights and biases are float32.
+/// the program. Activations are float32 on the CPU, and weights any floating type, as stored; on a
+/// GPU both are of the context's activation_dtype. Norm weights, biases and logits are float32. On
+/// a GPU operators are stream-ordered, all spans are device memory, and their contents are not
+/// checked.
 namespace trireme::ops {
 
 using tensor::TensorView;
@@ -29,12 +31,30 @@ void sum_of_squares(Context& context, const TensorView& x, const TensorView& sum
 /// In place: x / sqrt(sums / total_size + eps) · weight.
 void scale_by_norm(Context& context, const TensorView& x, const TensorView& sums,
                    std::int64_t total_size, const TensorView& weight, float eps);
+/// residual += x, then y = rms_norm(residual) · weight; all contiguous, y may be x.
+void add_rms_norm(Context& context, const TensorView& x, const TensorView& residual,
+                  const TensorView& weight, float eps, const TensorView& y);
 /// x += y.
-void add(const TensorView& y, const TensorView& x);
+void add(Context& context, const TensorView& y, const TensorView& x);
 
 /// In place on x [tokens, num_heads · head_dim] (strided); cos_sin [positions, rotary_dim].
 void rope(Context& context, const TensorView& x, std::int64_t num_heads,
           std::span<const std::int32_t> positions, const TensorView& cos_sin);
+
+/// What stands between the projection and attention.
+struct NormRopeAppend {
+  std::int64_t num_heads = 0;
+  const TensorView* q_norm = nullptr;  ///< [head_dim] with k_norm, or null: no norms
+  const TensorView* k_norm = nullptr;
+  float eps = 0;
+  std::span<const std::int32_t> positions;
+  TensorView cos_sin;  ///< [positions, rotary_dim]
+  std::span<const std::int64_t> slot_mapping;
+  kernels::KvCache cache;
+};
+/// Norms and rotates queries and keys of qkv [tokens, (num_heads + 2 · num_kv_heads) · head_dim]
+/// and stores keys and values. Afterwards only the queries of qkv are defined.
+void norm_rope_append(Context& context, const TensorView& qkv, const NormRopeAppend& options);
 
 /// k, v [tokens, num_kv_heads · head_dim], same row stride.
 void append_kv(Context& context, const TensorView& k, const TensorView& v,
@@ -49,21 +69,20 @@ void silu_and_mul(Context& context, const TensorView& gate_up, const TensorView&
 
 /// y [tokens, size] from table [rows, size] that holds ids vocab_begin, vocab_begin + 1, ...; zeros
 /// for ids outside.
-void embedding(std::span<const std::int32_t> ids, const TensorView& table, std::int64_t vocab_begin,
-               const TensorView& y);
+void embedding(Context& context, std::span<const std::int32_t> ids, const TensorView& table,
+               std::int64_t vocab_begin, const TensorView& y);
 
 /// logits [tokens, num_experts] -> ids [tokens, top_k] int32, weights [tokens, top_k] float32.
 void route_softmax(Context& context, const TensorView& logits, bool normalize,
                    const TensorView& ids, const TensorView& weights);
 
 /// The experts' SwiGLU networks over pairs (row, slot); pairs of slot -1 are left out.
-///   x         [rows, hidden] float32
+///   x         [rows, hidden]
 ///   row_of    [num_pairs] the row of x that a pair reads
 ///   slots     [num_pairs] local expert slot or -1
 ///   gate_up   [num_slots, 2 · intermediate, hidden], down [num_slots, hidden, intermediate]
-///   returns   [pairs placed, hidden] float32 in the arena, and place_of_pair [num_pairs] int32 (-1
-///   =
-///             left out)
+///   returns   [pairs placed (on a GPU: num_pairs, those placed first), hidden] in the arena, and
+///             place_of_pair [num_pairs] int32 (-1 = left out)
 struct ExpertOutputs {
   TensorView pairs;
   TensorView place_of_pair;
@@ -73,7 +92,7 @@ ExpertOutputs experts(Context& context, const TensorView& x, std::span<const std
                       const TensorView& down);
 
 /// y [tokens, hidden] = Σ_k weights[t, k] · pairs[place_of_pair[t · top_k + k]] in order of k.
-void combine(const TensorView& pairs, std::span<const std::int32_t> place_of_pair,
+void combine(Context& context, const TensorView& pairs, std::span<const std::int32_t> place_of_pair,
              const TensorView& weights, const TensorView& y);
 
 }  // namespace trireme::ops

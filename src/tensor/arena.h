@@ -7,12 +7,16 @@
 namespace trireme::tensor {
 
 /// Workspace of one step: tensors are handed out one after the other and all given back together.
-/// Grows to the largest step once, and then allocates nothing.
+/// In the host's memory it grows to the largest step once, and then allocates nothing; over memory
+/// that is given (a GPU's) it never grows.
 class Arena {
  public:
   explicit Arena(std::size_t first_chunk_bytes = std::size_t{1} << 20);
+  /// Over memory that outlives the arena. More than that throws Error(out_of_memory).
+  Arena(void* memory, std::size_t bytes);
 
-  /// Uninitialised memory, 64-byte aligned, valid until the scope it was taken in ends.
+  /// Uninitialised memory, 64-byte aligned (256 over given memory), valid until the scope it was
+  /// taken in ends.
   TensorView take(const Shape& shape, DType dtype);
 
   /// Gives everything taken since `mark()` back.
@@ -23,7 +27,15 @@ class Arena {
   void release(const Mark& mark) { at_ = mark; }
 
  private:
-  std::vector<Tensor> chunks_;
+  struct Chunk {
+    std::byte* begin = nullptr;
+    std::size_t size_bytes = 0;
+  };
+  void add_chunk(std::size_t bytes);
+
+  std::vector<Tensor> owned_;
+  std::vector<Chunk> chunks_;
+  std::size_t alignment_ = 64;
   Mark at_;
 };
 

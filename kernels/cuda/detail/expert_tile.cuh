@@ -38,6 +38,14 @@ std::int64_t num_expert_tiles(const GroupedProduct& product) {
   return product.num_places / kRows + product.num_slots;
 }
 
+/// The row of x that a place reads.
+__device__ inline std::int64_t row_of_place(const GroupedProduct& product, std::int64_t place) {
+  if (product.pair_at == nullptr) return place;
+  const std::int32_t pair = product.pair_at[place];
+  if (product.row_of != nullptr) return product.row_of[pair];
+  return static_cast<unsigned>(pair) / static_cast<unsigned>(product.top_k);
+}
+
 /// The weight row that column `column` of a product's tile reads: with silu_and_mul 16 gates stand
 /// beside their 16 ups.
 __device__ inline std::int64_t weight_row(const GroupedProduct& product, std::int64_t column) {

@@ -93,9 +93,8 @@ class Problem {
                        .window = window,
                        .cache = make_cache(k.data(), v.data(), dtype),
                        .batch = {num_seqs(), q_begin.data(), first_position.data(),
-                                 block_table.data(), max_blocks_},
+                                 block_table.data(), max_blocks_, num_decodes},
                        .num_tokens = num_tokens_,
-                       .num_decodes = num_decodes,
                        .out = out.data(),
                        .workspace = workspace.data()},
                       stream.get());

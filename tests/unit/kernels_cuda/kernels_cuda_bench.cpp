@@ -295,9 +295,8 @@ void bench_attention(Bench& b, int64_t seqs, int64_t num_new, int64_t num_cached
                          .cache = {b.in.next(pool_bytes), b.in.next(pool_bytes), kType, num_blocks,
                                    kv_heads, 64, 128},
                          .batch = {seqs, as<int32_t>(begin_there), as<int32_t>(first_there),
-                                   as<int32_t>(table_there), max_blocks},
+                                   as<int32_t>(table_there), max_blocks, num_new == 1 ? seqs : 0},
                          .num_tokens = tokens,
-                         .num_decodes = num_new == 1 ? seqs : 0,
                          .out = b.out.next(q_bytes),
                          .workspace = workspace.data()},
                         b.get());

@@ -91,13 +91,14 @@ TEST(Attention, RefusesSequencesLongerThanTheirBlocks) {
 }
 
 TEST(Combine, RefusesPlacesThatAreNotThere) {
+  Context context(InstructionSet::generic, false);
   const Tensor pairs = filled({2, 3}, 1), weights = filled({1, 2}, 0.5f), y = filled({1, 3}, 0);
   const std::vector<std::int32_t> good = {1, -1}, high = {0, 2};
 
-  combine(pairs, good, weights, y);
+  combine(context, pairs, good, weights, y);
 
   EXPECT_EQ(y.view().as<float>()[0], 0.5f);
-  EXPECT_THROW(combine(pairs, high, weights, y), Error);
+  EXPECT_THROW(combine(context, pairs, high, weights, y), Error);
 }
 
 TEST(Operators, AcceptZeroRows) {
@@ -108,10 +109,10 @@ TEST(Operators, AcceptZeroRows) {
   EXPECT_NO_THROW(linear(context, none, weight, nullptr, y));
   EXPECT_NO_THROW(rms_norm(context, none, norm, 1e-5f, none));
   EXPECT_NO_THROW(sum_of_squares(context, none, sums));
-  EXPECT_NO_THROW(add(none, none));
+  EXPECT_NO_THROW(add(context, none, none));
   EXPECT_NO_THROW(rope(context, none, 1, {}, table));
   EXPECT_NO_THROW(silu_and_mul(context, none, y));
-  EXPECT_NO_THROW(embedding({}, table, 0, none));
+  EXPECT_NO_THROW(embedding(context, {}, table, 0, none));
 }
 
 }  // namespace

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <cstddef>
+
+#include "kernels/attention.h"
+#include "kernels/gemm.h"
+#include "tensor/device.h"
+
+namespace trireme::ops {
+
+/// Whether this build has the CUDA kernels. Where it has not, `if constexpr` keeps their calls out.
+#ifdef TRIREME_CUDA
+inline constexpr bool kHasCuda = true;
+#else
+inline constexpr bool kHasCuda = false;
+#endif
+
+/// What the operators need on a GPU: their stream and the memory that kernels work in.
+struct CudaContext {
+  tensor::Stream stream;
+  kernels::cuda::Gemm gemm;
+  tensor::DeviceBuffer arena_memory;
+  tensor::DeviceBuffer attention_workspace;
+
+  CudaContext(std::size_t arena_bytes, std::int64_t head_dim)
+      : arena_memory(arena_bytes, "the activations of a step", "max_num_tokens"),
+        attention_workspace(kernels::cuda::attention_workspace_bytes(head_dim),
+                            "the partial sums of attention",
+                            "kv_cache_config.free_gpu_memory_fraction") {
+    stream.fill(attention_workspace.data(), 0, attention_workspace.size_bytes());
+  }
+};
+
+}  // namespace trireme::ops
