@@ -166,27 +166,48 @@ __device__ void leave(const SoftmaxRows<kDim>& rows, const Partial<kDim>& to) {
   }
 }
 
-/// Merges `count` partial results that lie `stride` floats apart and gives element (row, i) with
-/// the row's largest and sum to `use`, row by row, elements shared out among the threads.
+constexpr int kMostParts = 32;
+
+/// What a merge leaves for all threads to see.
+struct MergeRoom {
+  float weights[kMostParts][kRows], sums[kMostParts][kRows];
+  float largest_of_row[kRows], sum_of_row[kRows];
+};
+
+/// Merges `count` partial results that lie `stride` floats apart and gives four neighbouring
+/// elements of a row, from (row, i) on, with the row's largest and sum to `use`. All threads call
+/// it.
 template <int kDim, typename Use>
-__device__ void merge(const float* partials, int count, std::int64_t stride, int num_rows,
-                      const Use& use) {
-  for (int at = threadIdx.x; at < num_rows * kDim; at += kThreads) {
-    const int row = at / kDim, i = at % kDim;
-    float largest = -INFINITY;
+__device__ void merge(MergeRoom& room, float* partials, int count, std::int64_t stride,
+                      int num_rows, const Use& use) {
+  for (int at = threadIdx.x; at < count * kRows; at += kThreads) {
+    const Partial<kDim> partial{partials + at / kRows * stride};
+    room.weights[at / kRows][at % kRows] = partial.largest(at % kRows);
+    room.sums[at / kRows][at % kRows] = partial.sum(at % kRows);
+  }
+  __syncthreads();
+  if (threadIdx.x < kRows) {
+    const int row = threadIdx.x;
+    float largest = -INFINITY, sum = 0;
+    for (int n = 0; n < count; ++n) largest = fmaxf(largest, room.weights[n][row]);
     for (int n = 0; n < count; ++n) {
-      const Partial<kDim> partial{const_cast<float*>(partials + n * stride)};
-      largest = fmaxf(largest, partial.largest(row));
+      room.weights[n][row] = exp2f(room.weights[n][row] - largest);
+      sum += room.weights[n][row] * room.sums[n][row];
     }
-    float out = 0, sum = 0;
-#pragma unroll 4
+    room.largest_of_row[row] = largest;
+    room.sum_of_row[row] = sum;
+  }
+  __syncthreads();
+  for (int at = threadIdx.x * 4; at < num_rows * kDim; at += kThreads * 4) {
+    const int row = at / kDim;
+    float out[4] = {};
+#pragma unroll 8
     for (int n = 0; n < count; ++n) {
-      const Partial<kDim> partial{const_cast<float*>(partials + n * stride)};
-      const float weight = exp2f(partial.largest(row) - largest);
-      out += weight * partial.out(row, i);
-      sum += weight * partial.sum(row);
+      const Pack<float, 4> part = load_pack<float, 4>(partials + n * stride + at);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) out[i] += room.weights[n][row] * part.at[i];
     }
-    use(row, i, out, largest, sum);
+    use(row, at % kDim, out, room.largest_of_row[row], room.sum_of_row[row]);
   }
 }
 
@@ -194,6 +215,7 @@ template <typename T, typename Tile>
 __global__ void __launch_bounds__(kThreads)
     decode_kernel(const Attention a, int* counters, float* partials) {
   extern __shared__ __align__(128) unsigned char memory[];
+  __shared__ MergeRoom room;
   __shared__ bool is_last;
   constexpr int kDim = Tile::kDim;
   const Part p = part_of_cta(a);
@@ -207,19 +229,22 @@ __global__ void __launch_bounds__(kThreads)
   leave<kDim>(rows, {reinterpret_cast<float*>(own)});
   __syncthreads();
 
-  const auto* of_warps = reinterpret_cast<const float*>(memory);
+  auto* of_warps = reinterpret_cast<float*>(memory);
   constexpr std::int64_t kStride = Tile::kWarpBytes / 4;
   T* out = static_cast<T*>(a.out) + (p.token * a.num_heads + p.first_head) * kDim;
-  const auto finish = [&](int row, int i, float x, float, float sum) {
-    out[row * kDim + i] = from_float<T>(x / sum);
+  const auto finish = [&](int row, int i, const float(&x)[4], float, float sum) {
+    Pack<T, 4> pack;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) pack.at[j] = from_float<T>(x[j] / sum);
+    store_pack<T, 4>(out + row * kDim + i, pack);
   };
-  if (p.num_parts == 1) return merge<kDim>(of_warps, kWarps, kStride, p.num_rows, finish);
+  if (p.num_parts == 1) return merge<kDim>(room, of_warps, kWarps, kStride, p.num_rows, finish);
 
   float* of_parts = partials + p.counter * gridDim.y * Tile::kMergeFloats;
   const Partial<kDim> mine{of_parts + p.part * Tile::kMergeFloats};
-  merge<kDim>(of_warps, kWarps, kStride, p.num_rows,
-              [&](int row, int i, float x, float largest, float sum) {
-                mine.out(row, i) = x;
+  merge<kDim>(room, of_warps, kWarps, kStride, p.num_rows,
+              [&](int row, int i, const float(&x)[4], float largest, float sum) {
+                store_pack<float, 4>(&mine.out(row, i), {x[0], x[1], x[2], x[3]});
                 if (i != 0) return;
                 mine.largest(row) = largest;
                 mine.sum(row) = sum;
@@ -231,7 +256,7 @@ __global__ void __launch_bounds__(kThreads)
   __syncthreads();
   if (!is_last) return;
   __threadfence();
-  merge<kDim>(of_parts, p.num_parts, Tile::kMergeFloats, p.num_rows, finish);
+  merge<kDim>(room, of_parts, p.num_parts, Tile::kMergeFloats, p.num_rows, finish);
   if (threadIdx.x == 0) counters[p.counter] = 0;
 }
 
@@ -244,13 +269,14 @@ void launch(const Attention& a, Stream stream) {
   const std::int64_t most = most_split_ctas(), ctas = across * a.batch.num_decodes;
   // Twice as many ctas as multiprocessors keep the memory busy; more parts only cost.
   std::int64_t parts = ctas >= most / 2 ? 1 : ceil_div(most / 2, ctas);
-  parts = parts < 32 ? parts : 32;
+  parts = parts < kMostParts ? parts : kMostParts;
   TRIREME_CHECK(a.workspace != nullptr, "num_decodes=", a.batch.num_decodes);
   const dim3 grid(static_cast<unsigned>(across), static_cast<unsigned>(parts),
                   static_cast<unsigned>(a.batch.num_decodes));
   auto* counters = static_cast<int*>(a.workspace);
-  kernel<<<grid, kThreads, Tile::kSharedBytes, stream>>>(a, counters,
-                                                         reinterpret_cast<float*>(counters + most));
+  kernel<<<grid, kThreads, Tile::kSharedBytes, stream>>>(
+      a, counters,
+      reinterpret_cast<float*>(counters + most));  // 16-byte aligned: most is a multiple of 4
 }
 
 template <typename T>

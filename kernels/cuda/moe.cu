@@ -71,31 +71,33 @@ constexpr int kSortWarps = 16;
 constexpr int kPairsPerChunk = 2048;
 constexpr int kMostSlots = 1024;
 
-/// Calls work(pair, slot, the lanes with the same slot) for the pairs of a warp's part of a chunk,
-/// in order, 32 at a time.
-template <typename Work>
-__device__ void for_each_pair(const std::int32_t* slots, std::int64_t num_pairs, const Work& work) {
-  constexpr int kPerWarp = kPairsPerChunk / kSortWarps;
-  const std::int64_t begin =
-      static_cast<std::int64_t>(blockIdx.x) * kPairsPerChunk + threadIdx.x / 32 * kPerWarp;
-  for (int i = 0; i < kPerWarp; i += 32) {
-    const std::int64_t pair = begin + i + threadIdx.x % 32;
-    const int slot = pair < num_pairs ? slots[pair] : -1;
-    work(pair, slot, __match_any_sync(0xffffffffu, slot));
-    __syncwarp();
+constexpr int kStepsOfWarp = kPairsPerChunk / kSortWarps / 32;
+
+/// A warp's part of a chunk: pairs in order, 32 at a time.
+struct WarpPairs {
+  std::int64_t first;  ///< this lane's in the first step
+  int slots[kStepsOfWarp];
+
+  __device__ WarpPairs(const std::int32_t* all_slots, std::int64_t num_pairs)
+      : first(static_cast<std::int64_t>(blockIdx.x) * kPairsPerChunk +
+              threadIdx.x / 32 * (kStepsOfWarp * 32) + threadIdx.x % 32) {
+#pragma unroll
+    for (int step = 0; step < kStepsOfWarp; ++step) {
+      const std::int64_t pair = first + step * 32;
+      slots[step] = pair < num_pairs ? all_slots[pair] : -1;
+    }
   }
-}
+};
 
 /// How often each slot occurs in each warp's part of the chunk.
-__device__ void count_chunk(const std::int32_t* slots, std::int64_t num_pairs, int num_slots,
-                            std::int32_t* counts) {
+__device__ void count_chunk(const WarpPairs& pairs, int num_slots, std::int32_t* counts) {
   for (int i = threadIdx.x; i < kSortWarps * num_slots; i += blockDim.x) counts[i] = 0;
   __syncthreads();
   std::int32_t* own = counts + threadIdx.x / 32 * num_slots;
-  const unsigned before = (1u << threadIdx.x % 32) - 1;
-  for_each_pair(slots, num_pairs, [&](std::int64_t, int slot, unsigned same) {
-    if (slot >= 0 && (same & before) == 0) own[slot] += __popc(same);
-  });
+#pragma unroll
+  for (int step = 0; step < kStepsOfWarp; ++step) {
+    if (pairs.slots[step] >= 0) atomicAdd(own + pairs.slots[step], 1);
+  }
   __syncthreads();
 }
 
@@ -103,7 +105,7 @@ __device__ void count_chunk(const std::int32_t* slots, std::int64_t num_pairs, i
 __global__ void count_kernel(const std::int32_t* slots, std::int64_t num_pairs, int num_slots,
                              std::int32_t* counts_of_chunk) {
   extern __shared__ std::int32_t counts[];
-  count_chunk(slots, num_pairs, num_slots, counts);
+  count_chunk(WarpPairs(slots, num_pairs), num_slots, counts);
   for (int slot = threadIdx.x; slot < num_slots; slot += blockDim.x) {
     int sum = 0;
     for (int warp = 0; warp < kSortWarps; ++warp) sum += counts[warp * num_slots + slot];
@@ -139,13 +141,16 @@ __global__ void place_kernel(const std::int32_t* slots, std::int64_t num_pairs, 
                              const std::int32_t* counts_of_chunk, std::int32_t* expert_begin,
                              std::int32_t* pair_at, std::int32_t* place_of_pair) {
   extern __shared__ std::int32_t counts[];
-  count_chunk(slots, num_pairs, num_slots, counts);
+  const WarpPairs pairs(slots, num_pairs);
+  count_chunk(pairs, num_slots, counts);
   int base = 0;
+  const int num_counted = gridDim.x > 1 ? static_cast<int>(gridDim.x) : 0;
   for (int first = 0; first < num_slots; first += blockDim.x) {
     const int slot = first + threadIdx.x;
     int before = 0, all = 0;
     if (slot < num_slots) {
-      for (int chunk = 0; gridDim.x > 1 && chunk < gridDim.x; ++chunk) {
+#pragma unroll 8
+      for (int chunk = 0; chunk < num_counted; ++chunk) {
         const int count = counts_of_chunk[static_cast<std::int64_t>(chunk) * num_slots + slot];
         before += chunk < blockIdx.x ? count : 0;
         all += count;
@@ -171,14 +176,18 @@ __global__ void place_kernel(const std::int32_t* slots, std::int64_t num_pairs, 
   __syncthreads();
   std::int32_t* own = counts + threadIdx.x / 32 * num_slots;
   const unsigned before = (1u << threadIdx.x % 32) - 1;
-  for_each_pair(slots, num_pairs, [&](std::int64_t pair, int slot, unsigned same) {
+#pragma unroll
+  for (int step = 0; step < kStepsOfWarp; ++step) {
+    const std::int64_t pair = pairs.first + step * 32;
+    const int slot = pairs.slots[step];
+    const unsigned same = __match_any_sync(0xffffffffu, slot);
     const int place = slot >= 0 ? own[slot] + __popc(same & before) : -1;
     __syncwarp();
     if (slot >= 0 && (same & before) == 0) own[slot] += __popc(same);
-    if (pair >= num_pairs) return;
-    place_of_pair[pair] = place;
+    __syncwarp();
+    if (pair < num_pairs) place_of_pair[pair] = place;
     if (place >= 0) pair_at[place] = static_cast<std::int32_t>(pair);
-  });
+  }
 }
 
 template <typename T, int N>
@@ -199,15 +208,25 @@ __global__ void combine_kernel(const T* pairs, const std::int32_t* place_of_pair
   const std::int64_t token = blockIdx.x;
   const std::int64_t i = (static_cast<std::int64_t>(blockIdx.y) * blockDim.x + threadIdx.x) * N;
   if (i >= size) return;
+  constexpr int kInFlight = 8;
   float sum[N] = {};
-#pragma unroll 8
-  for (int k = 0; k < top_k; ++k) {
-    const std::int32_t place = place_of_pair[token * top_k + k];
-    if (place < 0) continue;
-    const float weight = weights[token * top_k + k];
-    const Pack<T, N> pack = load_pack<T, N>(pairs + place * size + i);
+  for (int first = 0; first < top_k; first += kInFlight) {
+    // All loads before the sums, which are taken in order.
+    Pack<T, N> packs[kInFlight];
+    float weight[kInFlight];
 #pragma unroll
-    for (int j = 0; j < N; ++j) sum[j] += weight * to_float(pack.at[j]);
+    for (int k = 0; k < kInFlight; ++k) {
+      const std::int64_t pair = token * top_k + first + k;
+      const std::int32_t place = first + k < top_k ? place_of_pair[pair] : -1;
+      weight[k] = place >= 0 ? weights[pair] : 0.0f;
+      packs[k] = {};
+      if (place >= 0) packs[k] = load_pack<T, N>(pairs + place * size + i);
+    }
+#pragma unroll
+    for (int k = 0; k < kInFlight; ++k) {
+#pragma unroll
+      for (int j = 0; j < N; ++j) sum[j] += weight[k] * to_float(packs[k].at[j]);
+    }
   }
   Pack<T, N> result;
 #pragma unroll

@@ -46,19 +46,22 @@ __global__ void norm_kernel(const NormRows<T> rows) {
 #pragma unroll
     for (int i = 0; i < N; ++i) sum += values[i] * values[i];
   };
-  const auto write = [&](std::int64_t at, const float* values, float factor) {
+  const auto write = [&](std::int64_t at, const float* values, const Pack<float, N>& weight,
+                         float factor) {
     Pack<T, N> pack;
 #pragma unroll
-    for (int i = 0; i < N; ++i) {
-      pack.at[i] = from_float<T>(values[i] * factor * rows.weight[at + i]);
-    }
+    for (int i = 0; i < N; ++i) pack.at[i] = from_float<T>(values[i] * factor * weight.at[i]);
     store_pack<T, N>(y + at, pack);
   };
+  Pack<float, N> weights[kHeld == 0 ? 1 : kHeld];
 
   if constexpr (kHeld > 0) {
 #pragma unroll
     for (int j = 0; j < kHeld; ++j) {
-      if (first + j * step < rows.size) read(first + j * step, held[j]);
+      if (first + j * step < rows.size) {
+        weights[j] = load_pack<float, N>(rows.weight + first + j * step);
+        read(first + j * step, held[j]);
+      }
     }
   } else {
     for (std::int64_t at = first; at < rows.size; at += step) read(at, held[0]);
@@ -67,7 +70,7 @@ __global__ void norm_kernel(const NormRows<T> rows) {
   if constexpr (kHeld > 0) {
 #pragma unroll
     for (int j = 0; j < kHeld; ++j) {
-      if (first + j * step < rows.size) write(first + j * step, held[j], factor);
+      if (first + j * step < rows.size) write(first + j * step, held[j], weights[j], factor);
     }
   } else {
     const T* again = kAdds ? residual : x;
@@ -75,7 +78,7 @@ __global__ void norm_kernel(const NormRows<T> rows) {
       const Pack<T, N> pack = load_pack<T, N>(again + at);
 #pragma unroll
       for (int i = 0; i < N; ++i) held[0][i] = to_float(pack.at[i]);
-      write(at, held[0], factor);
+      write(at, held[0], load_pack<float, N>(rows.weight + at), factor);
     }
   }
 }
