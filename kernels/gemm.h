@@ -75,10 +75,11 @@ class Gemm {
   /// Takes the algorithm that tune() found for the bucket of M, or else the library's first choice.
   void run(const Operands& operands, Stream stream);
 
-  /// Times the algorithms that the library proposes for the shape on these operands and keeps the
-  /// fastest, for all M of its bucket. Overwrites y, waits for the stream; not while capturing.
-  /// Does nothing for a bucket that is known.
-  void tune(const Operands& operands, Stream stream);
+  /// Times the algorithms that the library proposes for a shape and keeps the fastest, for all M of
+  /// its bucket. The products have one shape and other weights each (those of several layers), so
+  /// that these come from memory as in a model. Overwrites y, waits for the stream; not while
+  /// capturing. Does nothing for a bucket that is known.
+  void tune(std::span<const Operands> products, Stream stream);
 
   /// The largest M that shares an algorithm with m: powers of two to 32, then steps of an eighth to
   /// a quarter.

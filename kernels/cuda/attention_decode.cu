@@ -268,7 +268,7 @@ void launch(const Attention& a, Stream stream) {
   const std::int64_t across = a.cache.num_kv_heads * ceil_div(heads_per_kv, kRows);
   const std::int64_t most = most_split_ctas(), ctas = across * a.batch.num_decodes;
   // Twice as many ctas as multiprocessors keep the memory busy; more parts only cost.
-  std::int64_t parts = ctas >= most / 2 ? 1 : ceil_div(most / 2, ctas);
+  std::int64_t parts = ctas >= most / 2 ? 1 : most / 2 / ctas;
   parts = parts < kMostParts ? parts : kMostParts;
   TRIREME_CHECK(a.workspace != nullptr, "num_decodes=", a.batch.num_decodes);
   const dim3 grid(static_cast<unsigned>(across), static_cast<unsigned>(parts),

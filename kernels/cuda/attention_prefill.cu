@@ -1,6 +1,7 @@
 #include "kernels/cuda/detail/attention_common.cuh"
 #include "kernels/cuda/detail/attention_tile.cuh"
 #include "kernels/cuda/detail/launch.cuh"
+#include "kernels/cuda/detail/prefill_tile.cuh"
 
 namespace trireme::kernels::cuda {
 namespace {
@@ -8,7 +9,6 @@ namespace {
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * 32;
 constexpr int kRows = kWarps * 16;  ///< of a tile
-constexpr float kLog2OfE = 1.4426950408889634f;
 
 /// A cta has kRows rows of one sequence and KV head and goes through its keys in tiles of kKeys, of
 /// which the next is on its way.
@@ -20,42 +20,16 @@ struct Tiling {
   static constexpr int kSharedBytes = kQueryBytes + 4 * kTileBytes;
 };
 
-struct QueryTile {
-  int seq, first_row, num_rows;  ///< seq -1: none
-};
-
-/// Tile `tile` of the sequences behind the decodes, numbered from rows before / kRows + sequence
-/// on, so that none needs the sum over those before it.
-__device__ QueryTile find_query_tile(const Attention& a, int tile, int heads_per_kv) {
-  __shared__ QueryTile found;
-  if (threadIdx.x == 0) found.seq = -1;
-  __syncthreads();
-  const int first_seq = static_cast<int>(a.batch.num_decodes);
-  const int num_seqs = static_cast<int>(a.batch.num_seqs);
-  const int first_token = a.batch.q_begin[first_seq];
-  for (int seq = first_seq + threadIdx.x; seq < num_seqs; seq += blockDim.x) {
-    const int begin = a.batch.q_begin[seq], end = a.batch.q_begin[seq + 1];
-    const int first = (begin - first_token) * heads_per_kv / kRows + seq - first_seq;
-    const int rows = (end - begin) * heads_per_kv, row = (tile - first) * kRows;
-    if (tile >= first && row < rows) found = {seq, row, min(kRows, rows - row)};
-  }
-  __syncthreads();
-  return found;
-}
-
 template <typename T, typename Tile>
 __device__ void start_queries(const Attention& a, const QueryTile& tile, int heads_per_kv,
                               unsigned to) {
-  const std::int64_t kv_head = blockIdx.y;
   const T* q = static_cast<const T*>(a.q);
   for (int i = threadIdx.x; i < kRows * Tile::kChunks; i += kThreads) {
     const int row = i / Tile::kChunks, chunk = i % Tile::kChunks;
     const bool is_there = row < tile.num_rows;
-    const int packed = tile.first_row + (is_there ? row : 0);
-    const std::int64_t token = a.batch.q_begin[tile.seq] + packed / heads_per_kv;
-    const std::int64_t head = kv_head * heads_per_kv + packed % heads_per_kv;
+    const QueryRow from = query_row(a, tile, heads_per_kv, is_there ? row : 0);
     copy_async(to + swizzled<Tile::kChunks>(row, chunk),
-               q + token * a.q_stride + head * Tile::kDim + chunk * 8, is_there);
+               q + from.token * a.q_stride + from.head * Tile::kDim + chunk * 8, is_there);
   }
 }
 
@@ -77,43 +51,6 @@ __device__ void start_keys(const Attention& a, const PagedRows& rows, int begin,
   }
 }
 
-/// -inf for keys that a row does not see; position of row r is that of its token.
-template <int kTiles>
-__device__ void mask(float (&scores)[kTiles][4], int first_tile_key, const int (&position)[2],
-                     const int (&first)[2]) {
-  const int lane = threadIdx.x % 32;
-#pragma unroll
-  for (int j = 0; j < kTiles; ++j) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int key = first_tile_key + j * 8 + lane % 4 * 2 + i % 2;
-      if (key > position[i / 2] || key < first[i / 2]) scores[j][i] = -INFINITY;
-    }
-  }
-}
-
-template <typename T, int kDim>
-__device__ void store_rows(const Attention& a, const QueryTile& tile, int heads_per_kv,
-                           const SoftmaxRows<kDim>& rows) {
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int row = warp * 16 + half * 8 + lane / 4;
-    if (row >= tile.num_rows) continue;
-    const int packed = tile.first_row + row;
-    const std::int64_t token = a.batch.q_begin[tile.seq] + packed / heads_per_kv;
-    const std::int64_t head =
-        static_cast<std::int64_t>(blockIdx.y) * heads_per_kv + packed % heads_per_kv;
-    T* to = static_cast<T*>(a.out) + (token * a.num_heads + head) * kDim + lane % 4 * 2;
-    const float factor = 1.0f / rows.sum[half];
-#pragma unroll
-    for (int j = 0; j < kDim / 8; ++j) {
-      *reinterpret_cast<unsigned*>(to + j * 8) =
-          pack_two(rows.out[j][half * 2] * factor, rows.out[j][half * 2 + 1] * factor, T{});
-    }
-  }
-}
-
 template <typename T, typename Tile>
 __global__ void __launch_bounds__(kThreads) prefill_kernel(const Attention a) {
   extern __shared__ __align__(128) unsigned char memory[];
@@ -121,23 +58,13 @@ __global__ void __launch_bounds__(kThreads) prefill_kernel(const Attention a) {
   const int heads_per_kv = static_cast<int>(a.num_heads / a.cache.num_kv_heads);
   // The last tiles of a sequence see most keys: they come first.
   const QueryTile tile =
-      find_query_tile(a, static_cast<int>(gridDim.x - 1 - blockIdx.x), heads_per_kv);
+      find_query_tile<kRows>(a, static_cast<int>(gridDim.x - 1 - blockIdx.x), heads_per_kv);
   if (tile.seq < 0) return;
   const unsigned queries = shared_address(memory), tiles = queries + Tile::kQueryBytes;
   const PagedRows paged = paged_rows(a, tile.seq, blockIdx.y);
-  const int base = a.batch.first_position[tile.seq];
-  const int lowest = base + tile.first_row / heads_per_kv;
-  const int highest = base + (tile.first_row + tile.num_rows - 1) / heads_per_kv;
-  const int first = first_key(a, lowest), end = highest + 1;
-
+  const SeenKeys seen(a, tile, heads_per_kv);
+  const int first = seen.first, end = seen.end;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  int position[2], first_of_row[2];
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int row = min(warp * 16 + half * 8 + lane / 4, tile.num_rows - 1);
-    position[half] = base + (tile.first_row + row) / heads_per_kv;
-    first_of_row[half] = first_key(a, position[half]);
-  }
 
   start_queries<T, Tile>(a, tile, heads_per_kv, queries);
   int begin = first / kKeys * kKeys;
@@ -167,8 +94,7 @@ __global__ void __launch_bounds__(kThreads) prefill_kernel(const Attention a) {
     }
     float scores[kKeys / 8][4];
     multiply_keys<T, kDim, kKeys>(scores, q, keys);
-    const bool sees_all = begin + kKeys - 1 <= lowest && begin >= first_key(a, highest);
-    if (!sees_all) mask(scores, begin, position, first_of_row);
+    if (!seen.are_all(a, begin, kKeys)) mask(scores, begin, seen);
     update_softmax(rows, scores, scale);
     add_values<T, kDim, kKeys>(rows, scores, keys + Tile::kTileBytes);
     __syncthreads();
@@ -203,6 +129,11 @@ void launch_for_dim(const Attention& a, Stream stream) {
 }  // namespace
 
 void attention_prefill(const Attention& a, Stream stream) {
+  const std::int64_t rows = a.num_tokens * (a.num_heads / a.cache.num_kv_heads);
+  const bool has_long_rows = rows >= 128 * (a.batch.num_seqs - a.batch.num_decodes);
+  if (has_long_rows && a.cache.head_dim <= 128 && has_attention_prefill_wgmma()) {
+    return attention_prefill_wgmma(a, stream);
+  }
   if (a.cache.dtype == DType::bfloat16) return launch_for_dim<__nv_bfloat16>(a, stream);
   launch_for_dim<__half>(a, stream);
 }

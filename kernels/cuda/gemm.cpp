@@ -16,10 +16,10 @@
 namespace trireme::kernels::cuda {
 namespace {
 
-/// As large as the cache of any GPU, which is emptied with it.
-constexpr std::size_t kWorkspaceBytes = std::size_t{128} << 20;
+constexpr std::size_t kWorkspaceBytes = std::size_t{64} << 20;
 constexpr int kMostCandidates = 16;
-constexpr int kTimedRuns = 8;
+constexpr int kTimedRuns = 5;
+constexpr float kClearlyLess = 0.985f;
 constexpr float kNever = 1e30f;
 
 void check(cublasStatus_t status, const char* call) {
@@ -114,8 +114,8 @@ struct Gemm::Impl {
                                                int most) const;
   cublasStatus_t multiply(const Operands& o, const Problem& problem,
                           const cublasLtMatmulAlgo_t& algorithm, Stream stream) const;
-  float time(const Operands& o, const Problem& problem, const cublasLtMatmulAlgo_t& algorithm,
-             Stream stream) const;
+  float time(std::span<const Operands> products, const Problem& problem,
+             const cublasLtMatmulAlgo_t& algorithm, Stream stream) const;
 };
 
 Gemm::Impl::Impl() {
@@ -170,7 +170,7 @@ cublasStatus_t Gemm::Impl::multiply(const Operands& o, const Problem& problem,
                         &algorithm, workspace.get(), kWorkspaceBytes, stream);
 }
 
-float Gemm::Impl::time(const Operands& o, const Problem& problem,
+float Gemm::Impl::time(std::span<const Operands> products, const Problem& problem,
                        const cublasLtMatmulAlgo_t& algorithm, Stream stream) const {
   std::array<Event, 2> events;
   for (Event& event : events) {
@@ -178,20 +178,20 @@ float Gemm::Impl::time(const Operands& o, const Problem& problem,
     check(cudaEventCreate(&raw), "cudaEventCreate");
     event = Event(raw);
   }
-  std::vector<float> times;
-  for (int run = 0; run < kTimedRuns; ++run) {
-    // Nothing of the operands is in the cache, as in a model.
-    check(cudaMemsetAsync(workspace.get(), 0, kWorkspaceBytes, stream), "cudaMemsetAsync");
+  std::array<float, kTimedRuns> times{};
+  for (int run = -1; run < kTimedRuns; ++run) {  // the first one loads the kernel
     check(cudaEventRecord(events[0].get(), stream), "cudaEventRecord");
-    if (multiply(o, problem, algorithm, stream) != CUBLAS_STATUS_SUCCESS) return kNever;
+    for (const Operands& o : products) {
+      if (multiply(o, problem, algorithm, stream) != CUBLAS_STATUS_SUCCESS) return kNever;
+    }
     check(cudaEventRecord(events[1].get(), stream), "cudaEventRecord");
     check(cudaEventSynchronize(events[1].get()), "a product");
-    float milliseconds = 0;
-    check(cudaEventElapsedTime(&milliseconds, events[0].get(), events[1].get()),
+    if (run < 0) continue;
+    check(cudaEventElapsedTime(&times[static_cast<std::size_t>(run)], events[0].get(),
+                               events[1].get()),
           "cudaEventElapsedTime");
-    if (run > 0) times.push_back(milliseconds);  // the first one loads the kernel
   }
-  std::nth_element(times.begin(), times.begin() + kTimedRuns / 2, times.end());
+  std::sort(times.begin(), times.end());
   return times[kTimedRuns / 2];
 }
 
@@ -212,15 +212,22 @@ std::int64_t Gemm::bucket_of(std::int64_t m) {
   return bucket;
 }
 
-void Gemm::tune(const Operands& operands, Stream stream) {
-  if (operands.m == 0 || impl_->tuned.contains(key_of(operands))) return;
-  const Problem problem(operands);
+void Gemm::tune(std::span<const Operands> products, Stream stream) {
+  if (products.empty() || products[0].m == 0) return;
+  const Key key = key_of(products[0]);
+  if (impl_->tuned.contains(key)) return;
+  for (const Operands& other : products) {
+    TRIREME_CHECK(key_of(other) == key && other.m == products[0].m, "m=", other.m, " n=", other.n,
+                  " k=", other.k);
+  }
+  const Problem problem(products[0]);
   float best = kNever;
-  for (const auto& algorithm : impl_->candidates(operands, problem, kMostCandidates)) {
-    const float milliseconds = impl_->time(operands, problem, algorithm, stream);
-    if (milliseconds >= best) continue;
+  for (const auto& algorithm : impl_->candidates(products[0], problem, kMostCandidates)) {
+    const float milliseconds = impl_->time(products, problem, algorithm, stream);
+    // The library has the likely best first: a later one must be better by more than noise.
+    if (milliseconds >= best * kClearlyLess) continue;
     best = milliseconds;
-    impl_->tuned[key_of(operands)] = algorithm;
+    impl_->tuned[key] = algorithm;
   }
 }
 

@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) wgmma_kernel(const GroupedP
     const std::uint64_t b = wgmma::rows_of_128_bytes(stage + (Tile::kRows + group_column) * 128);
     wgmma::fence();
 #pragma unroll
-    for (int k = 0; k < kDepth / 16; ++k) wgmma::multiply(sums, a + k * 2, b + k * 2, T{});
+    for (int k = 0; k < kDepth / 16; ++k) wgmma::multiply(sums, a + k * 2, b + k * 2, true, T{});
     wgmma::commit();
     wgmma::wait_for_products<1>();
   }

@@ -125,8 +125,10 @@ bool fits_fused(const NormRopeAppend& a) {
 template <typename T>
 void launch_fused(const NormRopeAppend& a, Stream stream) {
   const std::int64_t all_heads = a.num_heads + 2 * a.cache.num_kv_heads;
-  // Few tokens: a head a warp, or the chip is empty.
-  const int heads_of_warp = a.num_tokens >= 64 ? kHeadsInFlight : 1;
+  // Few tokens: their heads are spread over several ctas, or the chip is empty.
+  const std::int64_t heads_of_warp = a.num_tokens >= 512  ? all_heads
+                                     : a.num_tokens >= 64 ? kHeadsInFlight
+                                                          : 1;
   const auto parts = static_cast<unsigned>(ceil_div(all_heads, kWarps * heads_of_warp));
   const dim3 grid(static_cast<unsigned>(a.num_tokens), parts);
   switch (a.cache.head_dim) {

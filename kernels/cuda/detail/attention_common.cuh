@@ -9,6 +9,9 @@
 namespace trireme::kernels::cuda {
 
 void attention_prefill(const Attention& a, Stream stream);
+/// Hopper's kernel for long chunks, head_dim 64 and 128, and whether it is there.
+void attention_prefill_wgmma(const Attention& a, Stream stream);
+bool has_attention_prefill_wgmma();
 void attention_decode(const Attention& a, Stream stream);
 void attention_plain(const Attention& a, Stream stream);
 

@@ -5,6 +5,13 @@
 /// One warp's 16 rows of queries against a tile of keys and values in shared memory.
 namespace trireme::kernels::cuda {
 
+/// 2 to the power of x; what is too small for a normal number is zero.
+__device__ inline float power_of_two(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 /// The running state of 16 rows; a lane has rows lane / 4 and lane / 4 + 8. Scores are in log2.
 template <int kDim>
 struct SoftmaxRows {
@@ -48,14 +55,14 @@ __device__ void update_softmax(SoftmaxRows<kDim>& rows, float (&scores)[kTiles][
     const float before = rows.largest[half], now = fmaxf(before, most);
     // A row that has seen no key yet: subtract 0 from its -inf.
     const float base = now == -INFINITY ? 0.0f : now;
-    const float shrink = exp2f(before - base);
+    const float shrink = power_of_two(before - base);
     rows.largest[half] = now;
     rows.sum[half] *= shrink;
 #pragma unroll
     for (int j = 0; j < kTiles; ++j) {
 #pragma unroll
       for (int i = half * 2; i < half * 2 + 2; ++i) {
-        scores[j][i] = exp2f(scores[j][i] * scale - base);
+        scores[j][i] = power_of_two(scores[j][i] * scale - base);
         rows.sum[half] += scores[j][i];
       }
     }

@@ -54,7 +54,7 @@ TEST(CudaGemm, AgreesWithTheCpuTunedAndNot) {
         operands.bias = bias_there.data();
 
         for (const bool is_tuned : {false, true}) {
-          if (is_tuned) on_gpu.tune(operands, stream.get());
+          if (is_tuned) on_gpu.tune({&operands, 1}, stream.get());
           on_gpu.run(operands, stream.get());
           stream.synchronize();
 
