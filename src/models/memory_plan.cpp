@@ -82,6 +82,24 @@ std::string size_text(std::int64_t bytes, bool round_up) {
 std::string needed(std::int64_t bytes) { return size_text(bytes, true); }
 std::string there(std::int64_t bytes) { return size_text(bytes, false); }
 
+constexpr std::int64_t kShortestSequence = 2;  // a token and what follows it
+
+// Rule 12: one sequence of max_seq_len does not fit the KV memory.
+std::string seq_len_message(const MemoryPlan& plan, std::int64_t max_seq_len,
+                            const std::string& where, bool on_cuda) {
+  const char* key =
+      on_cuda ? "kv_cache_config.free_gpu_memory_fraction" : "kv_cache_config.host_memory_bytes";
+  const std::string need = cat("a sequence of max_seq_len, which is ", max_seq_len, ", needs ",
+                               needed(plan.kv_bytes_per_sequence));
+  if (plan.largest_seq_len < kShortestSequence) {
+    return cat("the KV memory", where, " is ", plan.kv_bytes,
+               " bytes, too small for any sequence: ", need, "; raise ", key);
+  }
+  return cat("max_seq_len is ", max_seq_len, ", expected at most ", plan.largest_seq_len, where,
+             ": a sequence needs ", needed(plan.kv_bytes_per_sequence),
+             " of KV memory, and there are ", there(plan.kv_bytes), " (", key, ")");
+}
+
 }  // namespace
 
 std::int64_t blocks_per_sequence(std::int64_t window, std::int64_t max_seq_len,
@@ -154,15 +172,10 @@ std::vector<config::Fault> check_memory(const MemoryInputs& inputs) {
     const MemoryPlan plan = plan_memory(inputs, coordinates);
     const std::string where = inputs.sizes.pp > 1 ? cat(" on stage ", stage) : "";
     if (plan.largest_seq_len < max_seq_len && (!on_cuda || inputs.device_memory_bytes > 0)) {
-      faults.push_back(
-          {{on_cuda ? "kv_cache_config.free_gpu_memory_fraction"
-                    : "kv_cache_config.host_memory_bytes",
-            "max_seq_len"},
-           cat("max_seq_len is ", max_seq_len, ", expected at most ", plan.largest_seq_len, where,
-               ": a sequence needs ", needed(plan.kv_bytes_per_sequence),
-               " of KV memory, and there are ", there(plan.kv_bytes),
-               on_cuda ? " (kv_cache_config.free_gpu_memory_fraction)"
-                       : " (kv_cache_config.host_memory_bytes)")});
+      faults.push_back({{on_cuda ? "kv_cache_config.free_gpu_memory_fraction"
+                                 : "kv_cache_config.host_memory_bytes",
+                         "max_seq_len"},
+                        seq_len_message(plan, max_seq_len, where, on_cuda)});
     }
     if (inputs.device_memory_bytes > 0 && plan.total_bytes() > inputs.device_memory_bytes) {
       faults.push_back({{"device_memory"},

@@ -99,6 +99,18 @@ TEST_F(MemoryPlanTest, NamesTheLongestSequenceThatFits) {
   EXPECT_TRUE(check_memory(inputs()).empty());
 }
 
+TEST_F(MemoryPlanTest, SaysThatKvMemoryIsTooSmallForAnySequence) {
+  config_.kv_cache.host_memory_bytes = 1;
+
+  const auto faults = check_memory(inputs());
+
+  ASSERT_EQ(faults.size(), 1U);
+  TRIREME_EXPECT_CONTAINS(faults[0].message,
+                          "the KV memory is 1 bytes, too small for any sequence: a sequence of "
+                          "max_seq_len, which is 512, needs 1 MiB; raise "
+                          "kv_cache_config.host_memory_bytes");
+}
+
 TEST_F(MemoryPlanTest, RefusesMoreThanTheDeviceHas) {
   const std::int64_t total = plan_memory(inputs(), {}).total_bytes();
 
