@@ -43,7 +43,7 @@ class Builder : public nlohmann::json_sax<Json> {
 
   bool parse_error(std::size_t, const std::string&,
                    const nlohmann::detail::exception& error) override {
-    fail(ErrorKind::input, cat(what_, ": not JSON: ", error.what()));
+    fail(ErrorKind::input, cat(what_, ": not JSON: ", json_error_text(error)));
   }
 
   Json take() { return std::move(root_); }
@@ -92,10 +92,26 @@ class Builder : public nlohmann::json_sax<Json> {
 
 }  // namespace
 
+std::string json_error_text(const std::exception& error) {
+  constexpr std::size_t kMaxShown = 300;
+  std::string text = error.what();
+  if (text.starts_with("[json.exception")) text.erase(0, text.find(']') + 1);
+  for (const std::string_view said : {" ", "parse error", " ", "at "}) {
+    if (text.starts_with(said)) text.erase(0, said.size());
+  }
+  for (const auto& [said, plain] :
+       {std::pair<std::string_view, std::string_view>{"syntax error while parsing ", "in "},
+        {" - ", ": "}}) {
+    const std::size_t at = text.find(said);
+    if (at != std::string::npos) text.replace(at, said.size(), plain);
+  }
+  return text.size() > kMaxShown ? text.substr(0, kMaxShown) + "..." : text;
+}
+
 Json parse_json(std::string_view text, const std::string& what, const JsonLimits& limits) {
   if (text.size() > limits.max_bytes) {
-    fail(ErrorKind::input, cat(what, ": ", text.size(), " bytes, at most ", limits.max_bytes,
-                               " are read"));
+    fail(ErrorKind::input,
+         cat(what, ": ", text.size(), " bytes, at most ", limits.max_bytes, " are read"));
   }
   Builder builder(limits, what);
   Json::sax_parse(text.begin(), text.end(), &builder);

@@ -26,7 +26,9 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 std::string nearest_name(std::string_view name, const std::vector<std::string>& candidates) {
   if (name.size() > 100) return {};
   std::string best;
-  std::size_t best_distance = std::max<std::size_t>(2, name.size() / 3) + 1;
+  // A name of which nothing need be left is near to everything.
+  std::size_t best_distance = std::min(std::max<std::size_t>(2, name.size() / 3) + 1,
+                                       std::max<std::size_t>(1, name.size()));
   for (const std::string& candidate : candidates) {
     const std::size_t distance = edit_distance(name, candidate);
     if (distance < best_distance) {

@@ -79,7 +79,7 @@ class LoadsHandler : public nlohmann::json_sax<Json> {
 
   bool parse_error(std::size_t, const std::string&,
                    const nlohmann::detail::exception& error) override {
-    refuse(cat("not JSON: ", std::string(error.what()).substr(0, 300)));
+    refuse(cat("not JSON: ", json_error_text(error)));
   }
 
   void expect_found() const {

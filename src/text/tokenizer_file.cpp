@@ -94,7 +94,7 @@ class Reader : public nlohmann::json_sax<Json> {
 
   bool parse_error(std::size_t, const std::string&,
                    const nlohmann::detail::exception& error) override {
-    fail(ErrorKind::checkpoint, cat(name_, ": not JSON: ", shortened(error.what(), 300)));
+    fail(ErrorKind::checkpoint, cat(name_, ": not JSON: ", shortened(json_error_text(error), 300)));
   }
 
   Json take() { return std::move(root_); }

@@ -32,6 +32,10 @@ TEST(NearestName, FindsATypoAndNothingElse) {
 
   EXPECT_EQ(nearest_name("max_token", keys), "max_tokens");
   EXPECT_EQ(nearest_name("zzzzzzzz", keys), "");
+  EXPECT_EQ(nearest_name("1", {"n"}), "");
+  EXPECT_EQ(nearest_name("<<", {"n"}), "");
+  EXPECT_EQ(nearest_name("", {"n"}), "");
+  EXPECT_EQ(nearest_name("nn", {"n"}), "n");
 }
 
 }  // namespace
