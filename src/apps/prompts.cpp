@@ -80,17 +80,24 @@ bool is_json_lines(const Options& options) {
 
 // Reads all rows; tells how many are bad on stderr.
 void report_bad_rows(io::PromptReader& reader) {
-  std::int64_t num_bad = 0;
+  std::int64_t num_bad = 0, num_empty = 0;
   std::string first;
   for (std::int64_t i = 0; i < reader.num_rows(); ++i) {
     const io::PromptRow row = reader.read_row(i);
     if (!row.error.empty() && num_bad++ == 0) first = cat("row ", i, ": ", row.error);
+    if (row.error.empty() && row.kind == io::PromptKind::text && row.text.empty()) ++num_empty;
   }
   if (num_bad == 0) {
     std::cerr << "all " << reader.num_rows() << " rows are good\n";
   } else {
     std::cerr << "warning: " << num_bad << " of " << reader.num_rows()
               << " rows are bad and will be error results; the first: " << first << "\n";
+  }
+  // Good where the tokenizer begins every text with a token of its own, else without a token.
+  if (num_empty > 0) {
+    std::cerr << "warning: " << num_empty << " of " << reader.num_rows()
+              << " prompts are empty; they will be error results unless the model's tokenizer adds "
+                 "a token at the beginning\n";
   }
 }
 

@@ -105,6 +105,17 @@ Json Hdf5File::attribute(const std::string& object, const std::string& name) con
   return is_scalar ? read_scalar(attribute.get(), type.get(), space.get(), what) : Json(nullptr);
 }
 
+std::int64_t Hdf5File::num_attribute_values(const std::string& object,
+                                            const std::string& name) const {
+  prepare_hdf5();
+  const std::string what = cat(name_of(object), ": attribute ", name);
+  const Hdf5Id id = open_object(id_.get(), object, what);
+  const Hdf5Id attribute =
+      own_hdf5(H5Aopen(id.get(), name.c_str(), H5P_DEFAULT), ErrorKind::input, what);
+  const Hdf5Id space = own_hdf5(H5Aget_space(attribute.get()), ErrorKind::input, what);
+  return H5Sget_simple_extent_npoints(space.get());
+}
+
 void Hdf5File::write_attribute(const std::string& object, const std::string& name,
                                const Json& value) {
   prepare_hdf5();

@@ -129,6 +129,8 @@ class Hdf5File {
   /// A scalar attribute as string, integer, float or boolean; null if it is of another kind. Throws
   /// Error(input) if it is not there or cannot be read.
   Json attribute(const std::string& object, const std::string& name) const;
+  /// How many values it has: 1 of a scalar, 0 of an empty one.
+  std::int64_t num_attribute_values(const std::string& object, const std::string& name) const;
   void write_attribute(const std::string& object, const std::string& name, const Json& value);
 
   void create_group(const std::string& path);

@@ -217,6 +217,18 @@ void drop_unknown_keys(Json& request, std::set<std::string>& told,
   }
 }
 
+// A batch has nobody to stream to: the request is good all the same, in lines of both forms.
+void warn_of_streaming(Json& request, std::set<std::string>& told,
+                       std::vector<std::string>& warnings) {
+  if (!request.is_object()) return;
+  const bool asks = request.value("stream", Json(false)) == true;
+  request.erase("stream");
+  request.erase("stream_options");
+  if (asks && told.insert("stream").second) {
+    warnings.push_back("key \"stream\" was left out: results are written when they are whole");
+  }
+}
+
 void write_line(const Survey& survey, Line& line, PromptWriter& writer) {
   if (survey.has_ids()) {
     const bool as_text = survey.ids_are_strings() && !line.custom_id.is_string();
@@ -265,6 +277,7 @@ ImportReport import_jsonl(const std::string& json_path, const std::string& promp
   report.source = object_name(survey.source());
   std::set<std::string> told;
   for_each_line(json_path, [&](Line line, std::int64_t) {
+    warn_of_streaming(line.request, told, report.warnings);
     if (!line.is_batch) drop_unknown_keys(line.request, told, report.warnings);
     write_line(survey, line, writer);
   });

@@ -27,6 +27,16 @@ std::string check_text(const std::string& text, bool may_hold_zero) {
   return {};
 }
 
+// A row's JSON, whose errors begin with no file name.
+Json parse_row_json(const std::string& text) {
+  try {
+    return parse_json(text, "", kJsonLimits);
+  } catch (const Error& error) {
+    const std::string_view what = error.what();
+    fail(error.kind(), std::string(what.starts_with(": ") ? what.substr(2) : what));
+  }
+}
+
 std::string too_long() { return cat("longer than ", kMaxRowBytes, " bytes"); }
 
 }  // namespace
@@ -134,8 +144,7 @@ std::string PromptReader::Impl::take_options_object(ColumnCache& column, std::ui
   if (!text) return too_long();
   if (*text == "") return {};
   try {
-    return parse_request_options(parse_json(text->get<std::string>(), "bad JSON", kJsonLimits),
-                                 options);
+    return parse_request_options(parse_row_json(text->get<std::string>()), options);
   } catch (const Error& error) {
     return error.what();
   }
@@ -149,7 +158,7 @@ std::string PromptReader::Impl::take_option(const OptionField& field, ColumnCach
     const auto text = value->get<std::string>();
     if (text.empty()) return {};  // the row says nothing
     try {
-      value = parse_json(text, "not what was expected", kJsonLimits);
+      value = parse_row_json(text);
     } catch (const Error& error) {
       return error.what();
     }
@@ -204,7 +213,7 @@ std::string PromptReader::Impl::take_string(std::uint64_t row, PromptRow& into) 
     return {};
   }
   try {
-    Json json = parse_json(*text, "bad JSON", kJsonLimits);
+    Json json = parse_row_json(*text);
     if (schema.source == PromptSource::requests) return parse_request(json, into);
     into.kind = PromptKind::messages;
     into.messages = std::move(json);

@@ -271,6 +271,12 @@ class SchemaBuilder {
 
   void take_default(const OptionField& field, Json value) {
     const std::string what = cat(path_, ": attribute ", field.name);
+    if (value.is_null()) {
+      const std::int64_t count = schema_.file.num_attribute_values("/", field.name);
+      fail(ErrorKind::input,
+           count == 1 ? cat(what, ": is of a type that is not read, expected a number or a string")
+                      : cat(what, ": has ", count, " values, expected one for all rows"));
+    }
     if (field.kind == OptionKind::json) {
       if (!value.is_string())
         fail(ErrorKind::input, cat(what, ": expected a string that holds JSON"));

@@ -12,14 +12,15 @@ namespace trireme::io {
 namespace {
 
 // Fields that change nothing in what is generated here, whatever they say.
-constexpr std::array<std::string_view, 3> kIgnored = {"model", "user", "metadata"};
+constexpr std::array<std::string_view, 5> kIgnored = {"model", "user", "metadata", "stream",
+                                                      "stream_options"};
 
 constexpr std::array<std::string_view, 3> kPrompts = {"messages", "prompt", "input"};
 
 // Fields that are not supported, with the one value, beside null, that asks for nothing.
 bool is_neutral(std::string_view name, const Json& value) {
   if (value.is_null()) return true;
-  if (name == "stream" || name == "echo" || name == "store" || name == "use_beam_search") {
+  if (name == "echo" || name == "store" || name == "use_beam_search") {
     return value == false;
   }
   if (name == "best_of") return value == 1;

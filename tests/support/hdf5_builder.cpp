@@ -167,8 +167,9 @@ Hdf5Builder& Hdf5Builder::external_link(const std::string& path, const std::stri
 
 namespace {
 
-void write_attribute(hid_t file, const std::string& name, hid_t type, const void* value) {
-  const hid_t space = H5Screate(H5S_SCALAR);
+void write_attribute(hid_t file, const std::string& name, hid_t type, const void* value,
+                     hsize_t count = 0) {
+  const hid_t space = count == 0 ? H5Screate(H5S_SCALAR) : H5Screate_simple(1, &count, nullptr);
   const hid_t attribute =
       must(H5Acreate2(file, name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT), name);
   must(H5Awrite(attribute, type, value), name);
@@ -193,6 +194,12 @@ Hdf5Builder& Hdf5Builder::attribute(const std::string& name, std::int64_t value)
 
 Hdf5Builder& Hdf5Builder::attribute(const std::string& name, double value) {
   write_attribute(file_, name, H5T_NATIVE_DOUBLE, &value);
+  return *this;
+}
+
+Hdf5Builder& Hdf5Builder::attribute(const std::string& name,
+                                    const std::vector<std::int64_t>& values) {
+  write_attribute(file_, name, H5T_NATIVE_INT64, values.data(), values.size());
   return *this;
 }
 

@@ -45,6 +45,7 @@ class Hdf5Builder {
   Hdf5Builder& attribute(const std::string& name, const std::string& value);
   Hdf5Builder& attribute(const std::string& name, std::int64_t value);
   Hdf5Builder& attribute(const std::string& name, double value);
+  Hdf5Builder& attribute(const std::string& name, const std::vector<std::int64_t>& values);
 
   void close();
 

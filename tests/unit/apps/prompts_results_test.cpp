@@ -114,6 +114,13 @@ TEST_F(Commands, ImportAndShowPrompts) {
   EXPECT_EQ(prompts({"show", file("none.h5")}).code, 66);
 }
 
+TEST_F(Commands, WarnOfEmptyPrompts) {
+  const std::string text = directory_.write("in.jsonl", "{\"prompt\":\"\"}\n{\"prompt\":\"a\"}\n");
+
+  EXPECT_TRUE(holds(prompts({"import", text, file("p.h5")}).err, "1 of 2 prompts are empty"));
+  EXPECT_TRUE(holds(prompts({"show", file("p.h5"), "--check"}).err, "1 of 2 prompts are empty"));
+}
+
 TEST_F(Commands, ImportJsonLinesByNameOrFlag) {
   const std::string content = "{\"prompt\":\"a\",\"max_tokens\":3}\n";
 

@@ -53,14 +53,15 @@ TEST_F(Import, KeepsBadLinesAsBadRows) {
 
 TEST_F(Import, MakesRequestsOfBatchLines) {
   const std::string path = directory_.file("p.h5");
-  import_jsonl(directory_.write(
-                   "in.jsonl", R"({"custom_id":"a","method":"POST","url":"/v1/chat/completions",)"
-                               R"("body":{"model":"m","messages":[{"role":"user","content":"hi"}],)"
-                               R"("max_tokens":5}})"
-                               "\n\n"
-                               R"({"custom_id":"b","body":{"prompt":"ho","stream":true}})"
-                               "\n"),
-               path);
+  const ImportReport report = import_jsonl(
+      directory_.write("in.jsonl",
+                       R"({"custom_id":"a","method":"POST","url":"/v1/chat/completions",)"
+                       R"("body":{"model":"m","messages":[{"role":"user","content":"hi"}],)"
+                       R"("max_tokens":5}})"
+                       "\n\n"
+                       R"({"custom_id":"b","body":{"prompt":"ho","stream":true}})"
+                       "\n"),
+      path);
   PromptReader reader = PromptReader::open(path);
 
   EXPECT_EQ(reader.source(), PromptSource::requests);
@@ -68,7 +69,19 @@ TEST_F(Import, MakesRequestsOfBatchLines) {
   EXPECT_EQ(reader.read_row(0).custom_id, CustomId("a"));
   EXPECT_EQ(reader.read_row(0).options.max_tokens, 5);
   EXPECT_EQ(reader.read_row(0).messages[0]["content"], "hi");
-  EXPECT_NE(reader.read_row(1).error.find("stream"), std::string::npos);
+  EXPECT_EQ(reader.read_row(1).error, "");
+  ASSERT_EQ(report.warnings.size(), 1U);
+  EXPECT_NE(report.warnings[0].find("stream"), std::string::npos);
+}
+
+TEST_F(Import, WarnsOfStreamingInPlainLinesAlike) {
+  const ImportReport report = import_jsonl(directory_.write("in.jsonl",
+                                                            "{\"prompt\":\"a\",\"stream\":true}\n"
+                                                            "{\"prompt\":\"b\",\"stream\":true}\n"),
+                                           directory_.file("p.h5"));
+
+  ASSERT_EQ(report.warnings.size(), 1U);
+  EXPECT_NE(report.warnings[0].find("whole"), std::string::npos);
 }
 
 TEST_F(Import, MakesColumnsOfPlainLinesWithTheSameKeys) {

@@ -238,6 +238,11 @@ std::vector<Mutant> mutants_of_attributes() {
       {"out of range",
        with([](Hdf5Builder& f) { f.attribute("n", std::int64_t{0}); }),
        {"attribute n", "256"}},
+      {"two values",
+       with([](Hdf5Builder& f) {
+         f.attribute("n", std::vector<std::int64_t>{1, 2});
+       }),
+       {"attribute n", "has 2 values, expected one"}},
       {"wrong type",
        with([](Hdf5Builder& f) { f.attribute("max_tokens", 1.5); }),
        {"attribute max_tokens", "1.5"}},

@@ -25,7 +25,7 @@ TEST(Request, TakesAllFieldsOfAChat) {
     "repetition_penalty": 1.1, "logit_bias": {"7": -100, "8": 2.5}, "min_tokens": 2,
     "ignore_eos": true, "prompt_logprobs": true, "chat_template_kwargs": {"thinking": false},
     "tools": [{"type": "function"}], "documents": [], "add_generation_prompt": false,
-    "continue_final_message": true, "stream": false, "response_format": {"type": "text"},
+    "continue_final_message": true, "stream": true, "response_format": {"type": "text"},
     "best_of": null})");
 
   EXPECT_EQ(row.kind, PromptKind::messages);
@@ -89,7 +89,7 @@ TEST(Request, NamesTheFieldThatIsWrong) {
   // What the request holds beside a good prompt, and what the message must name.
   const std::vector<std::pair<std::string, std::string>> cases = {
       {R"("response_format": {"type": "json_object"})", "response_format"},
-      {R"("stream": true)", "stream"},
+      {R"("echo": true)", "echo"},
       {R"("best_of": 2)", "best_of"},
       {R"("tool_choice": "required")", "tool_choice"},
       {R"("max_token": 5)", "max_token"},

@@ -104,7 +104,7 @@ TEST_F(TokenizePrompts, KeepsWhatRequestsAskFor) {
   writer.set_column("max_tokens", 9);
   writer.add(R"({"prompt":"two"})");
   writer.set_column("max_tokens", 9);
-  writer.add(R"({"prompt":"three","stream":true})");
+  writer.add(R"({"prompt":"three","echo":true})");
   writer.finish();
 
   EXPECT_EQ(run().num_failed, 1);
@@ -117,7 +117,7 @@ TEST_F(TokenizePrompts, KeepsWhatRequestsAskFor) {
   EXPECT_EQ(options.seed, 7U);
   EXPECT_EQ(reader.read_row(1).options.max_tokens, 9);
   EXPECT_EQ(reader.read_row(1).options.stop, std::nullopt);
-  EXPECT_NE(reader.read_row(2).error.find("stream"), std::string::npos);
+  EXPECT_NE(reader.read_row(2).error.find("echo"), std::string::npos);
 }
 
 TEST_F(TokenizePrompts, RefusesTokenIds) {
