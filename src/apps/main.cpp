@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -42,6 +44,15 @@ std::string usage() {
   return text;
 }
 
+// What was printed may still be in the buffer; a full disk must not look like success.
+void require_written_output() {
+  errno = 0;
+  std::cout.flush();
+  if (std::cout) return;
+  fail(ErrorKind::io,
+       cat("standard output cannot be written", errno == 0 ? "" : cat(": ", std::strerror(errno))));
+}
+
 int dispatch(const std::vector<std::string>& arguments) {
   if (arguments.empty()) {
     std::cerr << usage();
@@ -71,7 +82,9 @@ int dispatch(const std::vector<std::string>& arguments) {
 
 int main(int argc, char** argv) {
   try {
-    return dispatch({argv + 1, argv + argc});
+    const int code = dispatch({argv + 1, argv + argc});
+    require_written_output();
+    return code;
   } catch (...) {
     const job::Failure failure = job::describe(std::current_exception());
     const bool names_program = failure.message.starts_with("trireme ");

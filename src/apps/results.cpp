@@ -79,7 +79,7 @@ int export_results(const Options& options) {
          "trireme results export: --jsonl FILE is missing (- is standard output)");
   }
   io::ResultReader reader = io::ResultReader::open(options.argument(0));
-  const io::ExportOptions how = {.as_text_completions = options.has("completions")};
+  io::ExportOptions how = {.as_text_completions = options.has("completions")};
   if (output == "-") {
     io::export_jsonl(reader, how, std::cout);
     std::cout.flush();
@@ -93,12 +93,13 @@ int export_results(const Options& options) {
     fail(ErrorKind::output,
          cat(output, ": is there already; choose another name or give --overwrite"));
   }
+  how.output_name = output;
   io::TemporaryFile temporary(output + ".tmp");
   std::ofstream out(temporary.path(), std::ios::binary | std::ios::trunc);
   if (!out) fail(ErrorKind::output, io::system_message(temporary.path(), "cannot be created"));
   const std::int64_t num_lines = io::export_jsonl(reader, how, out);
   out.close();
-  if (!out) fail(ErrorKind::io, io::system_message(temporary.path(), "cannot be written"));
+  if (!out) fail(ErrorKind::io, io::system_message(output, "cannot be written"));
   temporary.rename_to(output);
   std::cerr << output << ": " << num_lines << " prompts\n";
   return 0;

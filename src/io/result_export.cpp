@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "io/file_system.h"
 #include "io/utf8.h"
 
 namespace trireme::io {
@@ -132,8 +133,10 @@ std::int64_t export_jsonl(ResultReader& results, const ExportOptions& options, s
   const auto flush = [&] {
     if (samples.empty()) return;
     out << line_of(samples, results.attributes(), options).dump() << '\n';
-    if (!out)
-      fail(ErrorKind::io, "cannot write the JSON lines: the disk is full or the pipe closed");
+    if (!out) {
+      fail(ErrorKind::io,
+           system_message(options.output_name, cat("cannot be written behind line ", num_lines)));
+    }
     samples.clear();
     ++num_lines;
   };

@@ -158,6 +158,17 @@ def outputs_in_the_way(program):
     expect(program(*line, *kept, "--overwrite", ranks=RANKS), 0, "results: more.h5")
 
 
+def full_disks(program):
+    """/dev/full stands for a disk without room."""
+    for line in (["--help"], ["run", "--help"], ["prompts", "show", "ids.h5"],
+                 ["plan", "--model", GOLDEN]):
+        with open("/dev/full", "wb") as full:
+            finished = subprocess.run([program.trireme, *line], cwd=program.folder, stdout=full,
+                                      stderr=subprocess.PIPE, check=False)
+        if finished.returncode != 74 or b"standard output cannot be written" not in finished.stderr:
+            failures.append(f"{line} on a full disk: {finished}\n")
+
+
 def damage_found_on_the_way(program):
     """A prompt file that reads well only up to a place: what was finished is kept."""
     line = ["--model", GOLDEN, "--prompts", "damaged.h5", "--max-tokens", 4]
@@ -217,6 +228,7 @@ def main():
         broken_models(program)
         broken_tokenizers(program)
         broken_prompts(program)
+        full_disks(program)
         outputs_in_the_way(program)
         read_only_folder(program)
         damage_found_on_the_way(program)

@@ -4,6 +4,7 @@
 
 #include <sstream>
 
+#include "expect_error.h"
 #include "io/result_writer.h"
 #include "sample_rows.h"
 #include "support/temporary_directory.h"
@@ -31,6 +32,23 @@ std::vector<Json> exported(const std::vector<ResultRow>& rows, const ExportOptio
   for (std::string line; std::getline(in, line);) lines.push_back(parse_json(line, "line"));
   EXPECT_EQ(lines.size(), static_cast<std::size_t>(num_lines));
   return lines;
+}
+
+TEST(ResultExport, NamesTheFileThatTakesNoMore) {
+  const test::TemporaryDirectory directory;
+  const RunDirectory run = RunDirectory::create(directory.file("run"));
+  JournalWriter::create(run.path(), {0, 0, 0}).append(test::full_row(0));
+  MergeOptions merge;
+  merge.output = directory.file("r.h5");
+  merge_results(run, merge);
+  ResultReader reader = ResultReader::open(merge.output);
+  std::ostringstream full;
+  full.setstate(std::ios::badbit);
+  ExportOptions options;
+  options.output_name = "out.jsonl";
+
+  test::expect_error(ErrorKind::io, {"out.jsonl: cannot be written"},
+                     [&] { export_jsonl(reader, options, full); });
 }
 
 TEST(ResultExport, HasTheShapeOfBatchResults) {
