@@ -99,14 +99,13 @@ std::string loads_path(const config::IoPaths& paths, const checkpoint::ModelConf
 void check_outputs(const config::RunConfig& config, const checkpoint::ModelConfig& model) {
   const config::IoPaths& paths = config.paths;
   check_output_file("output", paths.output, config);
+  check_run_directory(paths);  // finished rows that somebody may want are said first
   const std::string loads = loads_path(paths, model);
-  if (!loads.empty()) {
-    if (loads == paths.output || io::is_same_file(loads, paths.output)) {
-      refuse("record_loads", loads, "another file than the output");
-    }
-    check_output_file("record_loads", loads, config);
+  if (loads.empty()) return;
+  if (loads == paths.output || io::is_same_file(loads, paths.output)) {
+    refuse("record_loads", loads, "another file than the output");
   }
-  check_run_directory(paths);
+  check_output_file("record_loads", loads, config);
 }
 
 std::uint64_t disk_space_needed(const RunFiles& files, std::int64_t max_seq_len) {
