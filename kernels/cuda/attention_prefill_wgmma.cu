@@ -7,21 +7,22 @@
 namespace trireme::kernels::cuda {
 namespace {
 
-/// Two warpgroups have 64 rows each and go through the same tiles of keys, of which the next is on
-/// its way. In shared memory a row is cut into tiles of 64 elements.
-template <int kDim_>
+/// Warpgroups have 64 rows each and go through the same tiles of keys, of which the next is on its
+/// way. In shared memory a row is cut into tiles of 64 elements.
+template <int kDim_, int kGroups, int kKeys_, int kCtas_>
 struct Tiling {
-  static constexpr int kDim = kDim_, kKeys = 128, kRows = 128, kThreads = 256;
+  static constexpr int kDim = kDim_, kKeys = kKeys_, kCtas = kCtas_;
+  static constexpr int kRows = kGroups * 64, kThreads = kGroups * 128;
   static constexpr int kParts = kDim / 64;
-  static constexpr int kPartBytes = kKeys * 128;  ///< of queries, keys and values alike
-  static constexpr int kTileBytes = kParts * kPartBytes;
-  static constexpr int kSharedBytes = 5 * kTileBytes + 1024;  // to align the first
+  static constexpr int kQueryPartBytes = kRows * 128, kQueryBytes = kParts * kQueryPartBytes;
+  static constexpr int kKeyPartBytes = kKeys * 128, kTileBytes = kParts * kKeyPartBytes;
+  static constexpr int kSharedBytes = kQueryBytes + 4 * kTileBytes + 1024;  // to align the first
 };
 
-/// Byte offset of 16-byte chunk `chunk` of a row.
-template <typename Tile>
+/// Byte offset of 16-byte chunk `chunk` of a row, in tiles of kPartBytes.
+template <int kPartBytes>
 __device__ unsigned offset_of(int row, int chunk) {
-  return static_cast<unsigned>(chunk / 8 * Tile::kPartBytes) + swizzled<8>(row, chunk % 8);
+  return static_cast<unsigned>(chunk / 8 * kPartBytes) + swizzled<8>(row, chunk % 8);
 }
 
 template <typename T, typename Tile>
@@ -33,7 +34,7 @@ __device__ void start_queries(const Attention& a, const QueryTile& tile, int hea
     const int row = i / kChunks, chunk = i % kChunks;
     const bool is_there = row < tile.num_rows;
     const QueryRow from = query_row(a, tile, heads_per_kv, is_there ? row : 0);
-    copy_async(to + offset_of<Tile>(row, chunk),
+    copy_async(to + offset_of<Tile::kQueryPartBytes>(row, chunk),
                q + from.token * a.q_stride + from.head * Tile::kDim + chunk * 8, is_there);
   }
 }
@@ -51,7 +52,7 @@ __device__ void start_keys(const Attention& a, const PagedRows& rows, int begin,
     const int row = at / kChunks, chunk = at % kChunks, key = begin + row;
     const std::int64_t offset = key >= seen.first && key < seen.end ? rows.offset(key) : -1;
     const std::int64_t from = offset < 0 ? 0 : offset + chunk * 8;
-    const unsigned to = keys + offset_of<Tile>(row, chunk);
+    const unsigned to = keys + offset_of<Tile::kKeyPartBytes>(row, chunk);
     copy_async(to, k + from, offset >= 0);
     copy_async(to + Tile::kTileBytes, v + from, offset >= 0);
   }
@@ -65,9 +66,10 @@ __device__ void multiply_keys_of_group(float (&scores)[Tile::kKeys / 8][4], unsi
   wgmma::fence();
 #pragma unroll
   for (int step = 0; step < Tile::kDim / 16; ++step) {
-    const unsigned at = step / 4 * Tile::kPartBytes + step % 4 * 32;
-    wgmma::multiply(flat, wgmma::rows_of_128_bytes(queries + at),
-                    wgmma::rows_of_128_bytes(keys + at), step > 0, T{});
+    const unsigned in_row = step % 4 * 32, part = step / 4;
+    wgmma::multiply(flat, wgmma::rows_of_128_bytes(queries + part * Tile::kQueryPartBytes + in_row),
+                    wgmma::rows_of_128_bytes(keys + part * Tile::kKeyPartBytes + in_row), step > 0,
+                    T{});
   }
   wgmma::commit();
   wgmma::wait_for_products<0>();
@@ -90,14 +92,15 @@ __device__ void add_values_of_group(SoftmaxRows<Tile::kDim>& rows,
 #pragma unroll
   for (int step = 0; step < Tile::kKeys / 16; ++step) {
     wgmma::multiply_values(
-        flat, a[step], wgmma::columns_of_128_bytes(values + step * 2048, Tile::kPartBytes), T{});
+        flat, a[step], wgmma::columns_of_128_bytes(values + step * 2048, Tile::kKeyPartBytes), T{});
   }
   wgmma::commit();
   wgmma::wait_for_products<0>();
 }
 
 template <typename T, typename Tile>
-__global__ void __launch_bounds__(Tile::kThreads, 1) prefill_wgmma_kernel(const Attention a) {
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kCtas)
+    prefill_wgmma_kernel(const Attention a) {
   extern __shared__ unsigned char memory[];
   const int heads_per_kv = static_cast<int>(a.num_heads / a.cache.num_kv_heads);
   // The last tiles of a sequence see most keys: they come first.
@@ -105,7 +108,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) prefill_wgmma_kernel(const 
       find_query_tile<Tile::kRows>(a, static_cast<int>(gridDim.x - 1 - blockIdx.x), heads_per_kv);
   if (tile.seq < 0) return;
   const unsigned queries = (shared_address(memory) + 1023) / 1024 * 1024;
-  const unsigned tiles = queries + Tile::kTileBytes;
+  const unsigned tiles = queries + Tile::kQueryBytes;
   const PagedRows paged = paged_rows(a, tile.seq, blockIdx.y);
   const SeenKeys seen(a, tile, heads_per_kv);
 
@@ -148,10 +151,15 @@ void launch(const Attention& a, Stream stream) {
   kernel<<<grid, Tile::kThreads, Tile::kSharedBytes, stream>>>(a);
 }
 
+// Two ctas a multiprocessor: one multiplies while the other is at its softmax, its start or its
+// end.
+template <int kDim>
+using Chosen = Tiling<kDim, 2, 64, 2>;
+
 template <typename T>
 void launch_for_dim(const Attention& a, Stream stream) {
-  if (a.cache.head_dim == 64) return launch<T, Tiling<64>>(a, stream);
-  launch<T, Tiling<128>>(a, stream);
+  if (a.cache.head_dim == 64) return launch<T, Chosen<64>>(a, stream);
+  launch<T, Chosen<128>>(a, stream);
 }
 
 }  // namespace
@@ -160,7 +168,7 @@ bool has_attention_prefill_wgmma() {
   // Other GPUs, and builds without sm_90a, have the kernel from PTX in which it is empty.
   static const bool has_it = [] {
     cudaFuncAttributes attributes{};
-    const auto kernel = prefill_wgmma_kernel<__nv_bfloat16, Tiling<128>>;
+    const auto kernel = prefill_wgmma_kernel<__nv_bfloat16, Chosen<128>>;
     return cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess && attributes.ptxVersion == 90;
   }();
   return has_it;

@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::size_t kWorkspaceBytes = std::size_t{64} << 20;
 constexpr int kMostCandidates = 16;
-constexpr int kTimedRuns = 5;
+constexpr int kTimedRounds = 5;
 constexpr float kClearlyLess = 0.985f;
 constexpr float kNever = 1e30f;
 
@@ -44,6 +44,18 @@ using Preference =
     UniqueHandle<Traits<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>>;
 using DeviceMemory = UniqueHandle<Traits<void*, cudaFree>>;
 using Event = UniqueHandle<Traits<cudaEvent_t, cudaEventDestroy>>;
+
+using TimingEvents = std::array<Event, 2>;
+
+TimingEvents make_timing_events() {
+  TimingEvents events;
+  for (Event& event : events) {
+    cudaEvent_t raw = nullptr;
+    check(cudaEventCreate(&raw), "cudaEventCreate");
+    event = Event(raw);
+  }
+  return events;
+}
 
 cudaDataType_t type_of(DType dtype) {
   switch (dtype) {
@@ -115,7 +127,8 @@ struct Gemm::Impl {
   cublasStatus_t multiply(const Operands& o, const Problem& problem,
                           const cublasLtMatmulAlgo_t& algorithm, Stream stream) const;
   float time(std::span<const Operands> products, const Problem& problem,
-             const cublasLtMatmulAlgo_t& algorithm, Stream stream) const;
+             const cublasLtMatmulAlgo_t& algorithm, const TimingEvents& events,
+             Stream stream) const;
 };
 
 Gemm::Impl::Impl() {
@@ -171,28 +184,18 @@ cublasStatus_t Gemm::Impl::multiply(const Operands& o, const Problem& problem,
 }
 
 float Gemm::Impl::time(std::span<const Operands> products, const Problem& problem,
-                       const cublasLtMatmulAlgo_t& algorithm, Stream stream) const {
-  std::array<Event, 2> events;
-  for (Event& event : events) {
-    cudaEvent_t raw = nullptr;
-    check(cudaEventCreate(&raw), "cudaEventCreate");
-    event = Event(raw);
+                       const cublasLtMatmulAlgo_t& algorithm, const TimingEvents& events,
+                       Stream stream) const {
+  check(cudaEventRecord(events[0].get(), stream), "cudaEventRecord");
+  for (const Operands& o : products) {
+    if (multiply(o, problem, algorithm, stream) != CUBLAS_STATUS_SUCCESS) return kNever;
   }
-  std::array<float, kTimedRuns> times{};
-  for (int run = -1; run < kTimedRuns; ++run) {  // the first one loads the kernel
-    check(cudaEventRecord(events[0].get(), stream), "cudaEventRecord");
-    for (const Operands& o : products) {
-      if (multiply(o, problem, algorithm, stream) != CUBLAS_STATUS_SUCCESS) return kNever;
-    }
-    check(cudaEventRecord(events[1].get(), stream), "cudaEventRecord");
-    check(cudaEventSynchronize(events[1].get()), "a product");
-    if (run < 0) continue;
-    check(cudaEventElapsedTime(&times[static_cast<std::size_t>(run)], events[0].get(),
-                               events[1].get()),
-          "cudaEventElapsedTime");
-  }
-  std::sort(times.begin(), times.end());
-  return times[kTimedRuns / 2];
+  check(cudaEventRecord(events[1].get(), stream), "cudaEventRecord");
+  check(cudaEventSynchronize(events[1].get()), "a product");
+  float milliseconds = 0;
+  check(cudaEventElapsedTime(&milliseconds, events[0].get(), events[1].get()),
+        "cudaEventElapsedTime");
+  return milliseconds;
 }
 
 Gemm::Gemm() : impl_(std::make_unique<Impl>()) {}
@@ -221,13 +224,24 @@ void Gemm::tune(std::span<const Operands> products, Stream stream) {
                   " k=", other.k);
   }
   const Problem problem(products[0]);
+  const auto candidates = impl_->candidates(products[0], problem, kMostCandidates);
+  const TimingEvents events = make_timing_events();
+  // In turns, since the GPU's clock changes meanwhile; the first round loads the kernels.
+  std::vector<std::vector<float>> times(candidates.size());
+  for (int round = -1; round < kTimedRounds; ++round) {
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+      const float milliseconds = impl_->time(products, problem, candidates[i], events, stream);
+      if (round >= 0) times[i].push_back(milliseconds);
+    }
+  }
   float best = kNever;
-  for (const auto& algorithm : impl_->candidates(products[0], problem, kMostCandidates)) {
-    const float milliseconds = impl_->time(products, problem, algorithm, stream);
+  for (std::size_t i = 0; i < candidates.size(); ++i) {
+    std::sort(times[i].begin(), times[i].end());
+    const float median = times[i][kTimedRounds / 2];
     // The library has the likely best first: a later one must be better by more than noise.
-    if (milliseconds >= best * kClearlyLess) continue;
-    best = milliseconds;
-    impl_->tuned[key] = algorithm;
+    if (median >= best * kClearlyLess) continue;
+    best = median;
+    impl_->tuned[key] = candidates[i];
   }
 }
 

@@ -7,21 +7,24 @@
 namespace trireme::kernels::cuda {
 namespace {
 
-/// A cta of two warpgroups computes kRows places x 256 columns: 128 rows are split between the
+/// A cta of two warpgroups computes kRows places x kColumns columns: 128 rows are split between the
 /// warpgroups, of 64 the columns are.
-template <int kRows_, int kStages_>
+template <int kRows_, int kColumns_, int kStages_, int kCtas_>
 struct Tiling {
-  static constexpr int kRows = kRows_, kColumns = 256, kStages = kStages_;
+  static constexpr int kRows = kRows_, kColumns = kColumns_, kStages = kStages_, kCtas = kCtas_;
   static constexpr int kThreads = 256;
-  static constexpr int kColumnsOfGroup = kRows == 128 ? 256 : 128;
+  static constexpr int kColumnsOfGroup = kRows == 128 ? kColumns : kColumns / 2;
   static constexpr int kStageBytes = (kRows + kColumns) * kDepth * 2;
   static constexpr int kSharedBytes = kStages * kStageBytes + 1024;  // to align the first stage
 };
-using SomeRows = Tiling<64, 5>;
-using ManyRows = Tiling<128, 4>;
+
+// Two ctas a multiprocessor: one multiplies while the other is at its start or its end.
+using SomeRows = Tiling<64, 128, 4, 2>;
+using ManyRows = Tiling<128, 128, 3, 2>;
 
 template <typename T, typename Tile>
-__global__ void __launch_bounds__(Tile::kThreads, 1) wgmma_kernel(const GroupedProduct p) {
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kCtas)
+    wgmma_kernel(const GroupedProduct p) {
   extern __shared__ unsigned char memory[];
   const ExpertTile tile = find_expert_tile<Tile::kRows>(
       p.expert_begin, static_cast<int>(p.num_slots), static_cast<int>(blockIdx.y));
@@ -30,8 +33,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) wgmma_kernel(const GroupedP
   const StageCopy<T, Tile> copy(p, tile, column);
   const int num_steps = static_cast<int>((p.k + kDepth - 1) / kDepth);
   const unsigned base = (shared_address(memory) + 1023) / 1024 * 1024;
-  // A product may still read the stage before the current one, so a stage less is under way.
-  constexpr int kAhead = Tile::kStages - 2;
+  constexpr int kAhead = Tile::kStages - 1;
 #pragma unroll
   for (int stage = 0; stage < kAhead; ++stage) {
     if (stage < num_steps) copy.start(base + stage * Tile::kStageBytes, stage * kDepth, p.k);
@@ -40,11 +42,13 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) wgmma_kernel(const GroupedP
 
   const int group = threadIdx.x / 128;
   const int group_row = Tile::kRows == 128 ? group * 64 : 0;
-  const int group_column = Tile::kRows == 128 ? 0 : group * 128;
+  const int group_column = Tile::kRows == 128 ? 0 : group * Tile::kColumnsOfGroup;
   float sums[Tile::kColumnsOfGroup / 2] = {};
   for (int step = 0; step < num_steps; ++step) {
     wait_for_copies<kAhead - 1>();
     wgmma::fence_shared_writes();
+    wgmma::wait_for_products<0>();
+    // Behind this barrier nobody reads the stage before, whose place the next one takes.
     __syncthreads();
     const int next = step + kAhead;
     if (next < num_steps) {
@@ -59,7 +63,6 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) wgmma_kernel(const GroupedP
 #pragma unroll
     for (int k = 0; k < kDepth / 16; ++k) wgmma::multiply(sums, a + k * 2, b + k * 2, true, T{});
     wgmma::commit();
-    wgmma::wait_for_products<1>();
   }
   wgmma::wait_for_products<0>();
   const int warp_row = group_row + threadIdx.x % 128 / 32 * 16;

@@ -329,7 +329,7 @@ void bench_prefill(Bench& b) {
 }
 
 void bench_gemm(Bench& b) {
-  cuda::Gemm gemm;
+  cuda::Gemm gemm, untuned;
   struct Weight {
     const char* name;
     int64_t n, k;
@@ -355,13 +355,17 @@ void bench_gemm(Bench& b) {
                 .n = w.n,
                 .k = w.k};
       };
-      const double before = b.time([&] { gemm.run(operands(), b.get()); }, 8);
       std::vector<cuda::Gemm::Operands> layers;
       for (int layer = 0; layer < (w.n * w.k > (1 << 28) ? 2 : 8); ++layer) {
         layers.push_back(operands());
       }
       gemm.tune(layers, b.get());
-      const double us = b.time([&] { gemm.run(operands(), b.get()); }, 8);
+      // In turns: the clock falls while the card is at its power limit.
+      double before = 1e30, us = 1e30;
+      for (int turn = 0; turn < 3; ++turn) {
+        before = std::min(before, b.time([&] { untuned.run(operands(), b.get()); }, 8));
+        us = std::min(us, b.time([&] { gemm.run(operands(), b.get()); }, 8));
+      }
       const int64_t y_bytes = m * w.n * static_cast<int64_t>(size_of(y_dtype));
       b.print(cat("gemm ", w.name, " m=", m, " (first choice ", static_cast<int64_t>(before), ")"),
               us, 2 * (w.n * w.k + m * w.k) + y_bytes, 2 * m * w.n * w.k);
