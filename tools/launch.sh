@@ -117,7 +117,9 @@ run_for_terminal() {
   # A rank that is not there yet cannot be asked to stop.
   has_ranks() {
     local children
-    read -r children <"/proc/$child/task/$child/children" && [[ -n "$children" ]]
+    [[ -r "/proc/$child/task/$child/children" ]] || return 0
+    read -r children <"/proc/$child/task/$child/children" || true  # no newline at its end
+    [[ -n "${children:-}" ]]
   } 2>/dev/null
   on_interrupt() {
     presses=$((presses + 1))
