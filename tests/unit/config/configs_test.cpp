@@ -59,7 +59,8 @@ TEST(Configs, AreValidForTheRanksTheyName) {
                                                       {"moe_expert_parallel.yaml", 4},
                                                       {"moe_tensor_parallel.yaml", 4},
                                                       {"moe_hybrid.yaml", 8},
-                                                      {"combined.yaml", 8}};
+                                                      {"combined.yaml", 8},
+                                                      {"wide_ep.yaml", 8}};
   for (const auto& [name, world] : worlds) {
     SCOPED_TRACE(name);
     EXPECT_NO_THROW(require_valid(load_file(name), {.world = world}));
