@@ -30,6 +30,8 @@ struct AttentionBatch {
   const std::int32_t* first_position = nullptr;  ///< [num_seqs]
   const std::int32_t* block_table = nullptr;  ///< [num_seqs, max_blocks]; -1 = freed, out of sight
   std::int64_t max_blocks = 0;
+  /// On a GPU: sequence s has row table_row[s] of the block table; null: row s.
+  const std::int32_t* table_row = nullptr;
   /// The first num_decodes sequences have at most one token each (none: padding), and may take a
   /// kernel that is made for that; the others may have any number.
   std::int64_t num_decodes = 0;

@@ -39,11 +39,22 @@ void combine(const float* pairs, const std::int32_t* place_of_pair, const float*
 
 namespace trireme::kernels::cuda {
 
+/// What routing reads and writes.
+struct Routing {
+  const float* logits = nullptr;  ///< [num_tokens, num_experts]
+  std::int64_t num_tokens = 0, num_experts = 0, top_k = 0;
+  bool normalize = false;
+  std::int32_t* ids = nullptr;  ///< [num_tokens, top_k]
+  float* weights = nullptr;     ///< [num_tokens, top_k]
+  /// Null, or [num_tokens, top_k] slot_of_expert[id], and -1 for tokens from *num_valid on (those
+  /// that fill up a step).
+  std::int32_t* slots = nullptr;
+  const std::int32_t* slot_of_expert = nullptr;  ///< [num_experts], -1: not here; null: its number
+  const std::int32_t* num_valid = nullptr;       ///< null: all
+};
 /// As cpu::route_softmax, the same ids; at most 1024 experts. A logit that is NaN counts as the
 /// smallest.
-void route_softmax(const float* logits, std::int64_t num_tokens, std::int64_t num_experts,
-                   std::int64_t top_k, bool normalize, std::int32_t* ids, float* weights,
-                   Stream stream);
+void route_softmax(const Routing& routing, Stream stream);
 
 /// As cpu::sort_by_expert, the same order; at most 1024 slots. expert_begin[num_slots] is the
 /// number placed.

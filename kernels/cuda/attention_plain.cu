@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(kWarps * 32) plain_kernel(const Attention a) {
   for (int i = lane; i < dim; i += 32) own_q[i] = to_float(q[i]) * a.scale;
   __syncwarp();
 
-  const std::int32_t* blocks = a.batch.block_table + seq * a.batch.max_blocks;
+  const std::int32_t* blocks = blocks_of(a.batch, seq);
   const auto row_of = [&](int key) -> std::int64_t {
     const std::int64_t block = blocks[key / cache.tokens_per_block];
     return ((block * cache.num_kv_heads + kv_head) * cache.tokens_per_block +

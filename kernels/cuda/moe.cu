@@ -10,11 +10,12 @@ namespace {
 
 /// A token a warp; lane l holds the logits of experts l, l + 32, ...
 template <int kPerLane>
-__global__ void route_kernel(const float* logits, std::int64_t num_tokens, int num_experts,
-                             int top_k, bool normalize, std::int32_t* ids, float* weights) {
+__global__ void route_kernel(const Routing r) {
   const std::int64_t token =
       (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32;
-  if (token >= num_tokens) return;
+  if (token >= r.num_tokens) return;
+  const int num_experts = static_cast<int>(r.num_experts), top_k = static_cast<int>(r.top_k);
+  const bool is_valid = r.num_valid == nullptr || token < *r.num_valid;
   const int lane = threadIdx.x % 32;
   float left[kPerLane];
   bool is_taken[kPerLane];
@@ -23,7 +24,7 @@ __global__ void route_kernel(const float* logits, std::int64_t num_tokens, int n
   for (int j = 0; j < kPerLane; ++j) {
     const int expert = lane + 32 * j;
     is_taken[j] = expert >= num_experts;
-    left[j] = is_taken[j] ? -INFINITY : logits[token * num_experts + expert];
+    left[j] = is_taken[j] ? -INFINITY : r.logits[token * num_experts + expert];
     if (isnan(left[j])) left[j] = -INFINITY;
   }
   float largest = 0;
@@ -49,7 +50,7 @@ __global__ void route_kernel(const float* logits, std::int64_t num_tokens, int n
     }
     if (k == 0) {
       largest = best;
-      if (!normalize) {
+      if (!r.normalize) {
 #pragma unroll
         for (int j = 0; j < kPerLane; ++j) sum += is_taken[j] ? 0.0f : expf(left[j] - largest);
         sum = warp_sum(sum);
@@ -57,14 +58,18 @@ __global__ void route_kernel(const float* logits, std::int64_t num_tokens, int n
     }
 #pragma unroll
     for (int j = 0; j < kPerLane; ++j) is_taken[j] |= best_id == lane + 32 * j;
-    if (normalize) sum += expf(best - largest);
+    if (r.normalize) sum += expf(best - largest);
     if (lane == 0) {
-      ids[token * top_k + k] = best_id;
-      weights[token * top_k + k] = expf(best - largest);
+      r.ids[token * top_k + k] = best_id;
+      r.weights[token * top_k + k] = expf(best - largest);
+      if (r.slots != nullptr) {
+        const int slot = r.slot_of_expert == nullptr ? best_id : r.slot_of_expert[best_id];
+        r.slots[token * top_k + k] = is_valid ? slot : -1;
+      }
     }
   }
   __syncwarp();
-  for (int k = lane; k < top_k; k += 32) weights[token * top_k + k] /= sum;
+  for (int k = lane; k < top_k; k += 32) r.weights[token * top_k + k] /= sum;
 }
 
 constexpr int kSortWarps = 16;
@@ -236,22 +241,18 @@ __global__ void combine_kernel(const T* pairs, const std::int32_t* place_of_pair
 
 }  // namespace
 
-void route_softmax(const float* logits, std::int64_t num_tokens, std::int64_t num_experts,
-                   std::int64_t top_k, bool normalize, std::int32_t* ids, float* weights,
-                   Stream stream) {
-  TRIREME_CHECK(num_experts <= 1024 && top_k >= 1 && top_k <= num_experts,
-                "num_experts=", num_experts, " top_k=", top_k);
-  if (num_tokens == 0) return;
+void route_softmax(const Routing& r, Stream stream) {
+  TRIREME_CHECK(r.num_experts <= 1024 && r.top_k >= 1 && r.top_k <= r.num_experts,
+                "num_experts=", r.num_experts, " top_k=", r.top_k);
+  if (r.num_tokens == 0) return;
   const auto launch = [&](auto kernel) {
-    kernel<<<static_cast<unsigned>(ceil_div(num_tokens, 4)), 128, 0, stream>>>(
-        logits, num_tokens, static_cast<int>(num_experts), static_cast<int>(top_k), normalize, ids,
-        weights);
+    kernel<<<static_cast<unsigned>(ceil_div(r.num_tokens, 4)), 128, 0, stream>>>(r);
   };
-  if (num_experts <= 32) {
+  if (r.num_experts <= 32) {
     launch(route_kernel<1>);
-  } else if (num_experts <= 128) {
+  } else if (r.num_experts <= 128) {
     launch(route_kernel<4>);
-  } else if (num_experts <= 256) {
+  } else if (r.num_experts <= 256) {
     launch(route_kernel<8>);
   } else {
     launch(route_kernel<32>);

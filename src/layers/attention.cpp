@@ -47,46 +47,46 @@ void Attention::forward(ForwardContext& context, const ForwardBatch& batch, cons
   const std::int64_t q_size = heads_.num_heads * options_.head_dim;
   const std::int64_t kv_size = heads_.num_kv_heads * options_.head_dim;
   tensor::Arena& arena = context.ops.arena;
-  const TensorView qkv = arena.take({x.rows(), q_size + 2 * kv_size}, DType::float32);
+  const tensor::ArenaScope scope(arena);
+  const TensorView qkv = arena.take({x.rows(), q_size + 2 * kv_size}, x.dtype);
   qkv_.forward(context.ops, x, qkv);
   const TensorView q = qkv.columns(0, q_size);
-  const TensorView k = qkv.columns(q_size, q_size + kv_size);
-  const TensorView v = qkv.columns(q_size + kv_size, q_size + 2 * kv_size);
-  normalize(context, q, k);
-  rotary_.forward(context.ops, q, heads_.num_heads, batch.positions);
-  rotary_.forward(context.ops, k, heads_.num_kv_heads, batch.positions);
-
+  if (options_.qk_norm == QkNorm::all_heads) {
+    normalize_all_heads(context, q, qkv.columns(q_size, q_size + kv_size));
+  }
   const GroupBatch& group = batch.groups[static_cast<std::size_t>(options_.group_idx)];
   const kernels::KvCache& cache = batch.caches[static_cast<std::size_t>(options_.cache_idx)];
-  ops::append_kv(context.ops, k, v, group.slot_mapping, cache);
-  const kernels::AttentionBatch sequences{.num_seqs = batch.num_seqs(),
-                                          .q_begin = batch.q_begin.data(),
-                                          .first_position = batch.first_position.data(),
-                                          .block_table = group.block_table.data(),
-                                          .max_blocks = group.max_blocks};
-  const TensorView out = arena.take({x.rows(), q_size}, DType::float32);
+  const bool is_per_head = options_.qk_norm == QkNorm::per_head;
+  ops::norm_rope_append(context.ops, qkv,
+                        {.num_heads = heads_.num_heads,
+                         .q_norm = is_per_head ? &q_norm_.view() : nullptr,
+                         .k_norm = is_per_head ? &k_norm_.view() : nullptr,
+                         .eps = static_cast<float>(options_.eps),
+                         .positions = batch.positions,
+                         .cos_sin = rotary_.cos_sin(),
+                         .slot_mapping = group.slot_mapping,
+                         .cache = cache});
+
+  const kernels::AttentionBatch sequences{
+      .num_seqs = batch.num_seqs(),
+      .q_begin = batch.q_begin.data(),
+      .first_position = batch.first_position.data(),
+      .block_table = group.block_table.data(),
+      .max_blocks = group.max_blocks,
+      .table_row = batch.table_rows.empty() ? nullptr : batch.table_rows.data(),
+      .num_decodes = batch.num_decodes};
+  const TensorView out = arena.take({x.rows(), q_size}, x.dtype);
   const float scale = 1.0f / std::sqrt(static_cast<float>(options_.head_dim));
   ops::attention(context.ops, q, heads_.num_heads, scale, options_.window, cache, sequences, out);
   output_.forward(context, out, y);
 }
 
-void Attention::normalize(ForwardContext& context, const TensorView& q, const TensorView& k) const {
+void Attention::normalize_all_heads(ForwardContext& context, const TensorView& q,
+                                    const TensorView& k) const {
+  if (is_split_) return normalize_over_ranks(context, q, k);
   const auto eps = static_cast<float>(options_.eps);
-  switch (options_.qk_norm) {
-    case QkNorm::none:
-      return;
-    case QkNorm::per_head:
-      ops::rms_norm_heads(context.ops, q, heads_.num_heads, q_norm_, eps);
-      ops::rms_norm_heads(context.ops, k, heads_.num_kv_heads, k_norm_, eps);
-      return;
-    case QkNorm::all_heads:
-      if (is_split_) {
-        normalize_over_ranks(context, q, k);
-      } else {
-        ops::rms_norm(context.ops, q, q_norm_, eps, q);
-        ops::rms_norm(context.ops, k, k_norm_, eps, k);
-      }
-  }
+  ops::rms_norm(context.ops, q, q_norm_, eps, q);
+  ops::rms_norm(context.ops, k, k_norm_, eps, k);
 }
 
 void Attention::normalize_over_ranks(ForwardContext& context, const TensorView& q,

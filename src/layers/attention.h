@@ -38,7 +38,7 @@ class Attention {
 
  private:
   ColumnParallelLinear make_qkv(checkpoint::WeightLoader& loader) const;
-  void normalize(ForwardContext& context, const TensorView& q, const TensorView& k) const;
+  void normalize_all_heads(ForwardContext& context, const TensorView& q, const TensorView& k) const;
   void normalize_over_ranks(ForwardContext& context, const TensorView& q,
                             const TensorView& k) const;
 

@@ -29,6 +29,7 @@ struct ExpertChoice {
 };
 
 /// One step as a stage computes it; the memory belongs to the caller and stays until the step ends.
+/// On a GPU the arrays are in its memory.
 /// num_tokens may be 0 (a rank without work under attention DP still takes part in the MoE layers).
 struct ForwardBatch {
   std::span<const std::int32_t> token_ids;       ///< [num_tokens]
@@ -36,15 +37,23 @@ struct ForwardBatch {
   std::span<const std::uint64_t> token_keys;     ///< [num_tokens] of row, sample and position alone
   std::span<const std::int32_t> q_begin;         ///< [num_seqs + 1]
   std::span<const std::int32_t> first_position;  ///< [num_seqs]
-  std::span<const GroupBatch> groups;            ///< by layer group
-  std::span<const kernels::KvCache> caches;      ///< by layer of this stage
-  std::span<const std::int32_t> logit_rows;      ///< tokens whose logits are wanted, ascending
+  /// GPU: [num_seqs] rows of the block tables; empty: 0, 1, ...
+  std::span<const std::int32_t> table_rows = {};
+  std::int64_t num_decodes = 0;              ///< the first sequences have at most one token each
+  std::span<const GroupBatch> groups;        ///< by layer group
+  std::span<const kernels::KvCache> caches;  ///< by layer of this stage
+  std::span<const std::int32_t> logit_rows;  ///< tokens whose logits are wanted, ascending
   /// Tokens of every rank of the ffn group in this step (attention DP); empty otherwise. The same
   /// on all.
   std::span<const std::int32_t> ffn_num_tokens;
   /// Where the MoE layers leave what their tokens chose: [MoE layers of the stage, num_tokens,
   /// top_k]; empty: nobody counts.
   std::span<ExpertChoice> choices;
+  /// The same on a GPU, [MoE layers of the stage, num_tokens, top_k]; never empty where there are
+  /// MoE layers.
+  std::span<std::int32_t> expert_ids = {};
+  /// GPU: tokens from *num_valid on fill up the step and go to no expert; null: none do.
+  const std::int32_t* num_valid = nullptr;
 
   std::int64_t num_tokens() const { return static_cast<std::int64_t>(positions.size()); }
   std::int64_t num_seqs() const { return static_cast<std::int64_t>(first_position.size()); }

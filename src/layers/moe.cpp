@@ -59,6 +59,7 @@ Moe::Moe(checkpoint::WeightLoader& loader, const Options& options, const Shard& 
 
 void Moe::forward(ForwardContext& context, const ForwardBatch& batch,
                   comm::ExpertExchange* exchange, const TensorView& x, const TensorView& y) const {
+  if (context.ops.is_on_gpu()) return forward_on_gpu(context, batch, x, y);
   if (exchange == nullptr) return forward_shared_tokens(context, batch, x, y);
   const std::int64_t chunks = num_chunks(batch.ffn_num_tokens, context.moe_max_num_tokens);
   for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
@@ -87,6 +88,29 @@ void Moe::record(const ForwardBatch& batch, std::int64_t begin, std::span<const 
   for (std::size_t i = 0; i < ids.size(); ++i) {
     batch.choices[static_cast<std::size_t>(first) + i] = {ids[i], targets[i].moe_ep_rank};
   }
+}
+
+void Moe::forward_on_gpu(ForwardContext& context, const ForwardBatch& batch, const TensorView& x,
+                         const TensorView& y) const {
+  TRIREME_CHECK(!is_split_, "experts over several GPUs");
+  if (x.rows() == 0) return;
+  tensor::Arena& arena = context.ops.arena;
+  const tensor::ArenaScope scope(arena);
+  const tensor::Shape shape{x.rows(), options_.top_k};
+  const auto num_pairs = static_cast<std::size_t>(shape.num_elements());
+  const auto of_layer =
+      batch.expert_ids.subspan(static_cast<std::size_t>(options_.moe_idx) * num_pairs, num_pairs);
+  const TensorView ids(of_layer.data(), DType::int32, shape);
+  const TensorView slots = arena.take(shape, DType::int32);
+  const TensorView weights = arena.take(shape, DType::float32);
+  const TensorView logits = arena.take({x.rows(), options_.num_experts}, DType::float32);
+  ops::linear(context.ops, x, router_, nullptr, logits);
+  ops::route_to_slots(context.ops, logits, options_.normalize_weights,
+                      slot_of_expert_ ? &slot_of_expert_.view() : nullptr, batch.num_valid, ids,
+                      weights, slots);
+  const ops::ExpertOutputs outputs =
+      ops::experts(context.ops, x, {}, as_span(slots), gate_up_, down_);
+  ops::combine(context.ops, outputs.pairs, as_span(outputs.place_of_pair), weights, y);
 }
 
 void Moe::forward_shared_tokens(ForwardContext& context, const ForwardBatch& batch,

@@ -46,6 +46,8 @@ class Moe {
     TensorView ids, weights;  // [tokens, top_k] int32, float32
   };
   Routing route(ForwardContext& context, const TensorView& x) const;
+  void forward_on_gpu(ForwardContext& context, const ForwardBatch& batch, const TensorView& x,
+                      const TensorView& y) const;
   void forward_shared_tokens(ForwardContext& context, const ForwardBatch& batch,
                              const TensorView& x, const TensorView& y) const;
   /// Tokens [begin, begin + rows of x) of the batch.
@@ -58,10 +60,11 @@ class Moe {
 
   Options options_;
   ExpertSlots slots_;
-  bool is_split_;           // over ranks
-  tensor::Tensor router_;   // [num_experts, hidden_size]
-  tensor::Tensor gate_up_;  // [slots, 2 · intermediate / moe_tp, hidden_size]
-  tensor::Tensor down_;     // [slots, hidden_size, intermediate / moe_tp]
+  bool is_split_;                  // over ranks
+  tensor::Tensor router_;          // [num_experts, hidden_size]
+  tensor::Tensor gate_up_;         // [slots, 2 · intermediate / moe_tp, hidden_size]
+  tensor::Tensor slot_of_expert_;  // GPU: [num_experts] int32; empty: slot e holds expert e
+  tensor::Tensor down_;            // [slots, hidden_size, intermediate / moe_tp]
 };
 
 }  // namespace trireme::layers

@@ -19,6 +19,12 @@ class RmsNorm {
     ops::rms_norm(context, x, weight_, eps_, y);
   }
 
+  /// residual += x, then y = its norm; all [rows, size], y may be x.
+  void add_forward(ops::Context& context, const tensor::TensorView& x,
+                   const tensor::TensorView& residual, const tensor::TensorView& y) const {
+    ops::add_rms_norm(context, x, residual, weight_, eps_, y);
+  }
+
  private:
   tensor::Tensor weight_;
   float eps_;

@@ -100,9 +100,4 @@ Rotary::Rotary(checkpoint::WeightLoader& loader, const RopeConfig& rope, std::in
   }
 }
 
-void Rotary::forward(ops::Context& context, const TensorView& x, std::int64_t num_heads,
-                     std::span<const std::int32_t> positions) const {
-  ops::rope(context, x, num_heads, positions, cos_sin_);
-}
-
 }  // namespace trireme::layers

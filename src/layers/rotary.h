@@ -27,9 +27,8 @@ class Rotary {
   Rotary(checkpoint::WeightLoader& loader, const checkpoint::RopeConfig& rope,
          std::int64_t rotary_dim, std::int64_t num_positions);
 
-  /// Rotates in place: x [tokens, num_heads · head_dim], rows may be apart.
-  void forward(ops::Context& context, const TensorView& x, std::int64_t num_heads,
-               std::span<const std::int32_t> positions) const;
+  /// [num_positions, rotary_dim]: cosines, then sines.
+  const TensorView& cos_sin() const { return cos_sin_.view(); }
 
  private:
   tensor::Tensor cos_sin_;  // [num_positions, rotary_dim]: cosines, then sines

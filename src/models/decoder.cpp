@@ -91,16 +91,12 @@ DecoderLayer::DecoderLayer(checkpoint::WeightLoader& loader, const DecoderDesign
 }
 
 void DecoderLayer::forward(layers::ForwardContext& context, const layers::ForwardBatch& batch,
-                           comm::ExpertExchange* exchange, const TensorView& hidden_states) const {
-  const tensor::ArenaScope scope(context.ops.arena);
+                           comm::ExpertExchange* exchange, const TensorView& hidden_states,
+                           const TensorView& x, const TensorView& y) const {
   const bool has_tokens = hidden_states.rows() > 0;
-  const TensorView x = context.ops.arena.take(hidden_states.shape, DType::float32);
-  const TensorView y = context.ops.arena.take(hidden_states.shape, DType::float32);
   if (has_tokens) {
-    attention_norm_.forward(context.ops, hidden_states, x);
     attention_.forward(context, batch, x, y);
-    ops::add(context.ops, y, hidden_states);
-    mlp_norm_.forward(context.ops, hidden_states, x);
+    mlp_norm_.add_forward(context.ops, y, hidden_states, x);
   }
   // A rank without tokens still owns experts that others need.
   if (moe_) {
@@ -108,7 +104,6 @@ void DecoderLayer::forward(layers::ForwardContext& context, const layers::Forwar
   } else if (has_tokens) {
     mlp_->forward(context, x, y);
   }
-  if (has_tokens) ops::add(context.ops, y, hidden_states);
 }
 
 Decoder::Decoder(const DecoderDesign& design, const BuildOptions& options,
@@ -160,8 +155,9 @@ void Decoder::add_ends(const checkpoint::ModelConfig& config, checkpoint::Weight
 
 TensorView Decoder::forward(layers::ForwardContext& context, const layers::ForwardBatch& batch,
                             const TensorView& hidden_states) {
-  const TensorView hidden =
-      context.ops.arena.take({batch.num_tokens(), hidden_size_}, DType::float32);
+  tensor::Arena& arena = context.ops.arena;
+  const DType dtype = context.ops.activation_dtype;
+  const TensorView hidden = arena.take({batch.num_tokens(), hidden_size_}, dtype);
   if (options_.coordinates.pp > 0) {
     TRIREME_CHECK(hidden_states.shape == hidden.shape && hidden_states.is_contiguous(),
                   "hidden_states=", hidden_states.shape.text(), " wanted=", hidden.shape.text());
@@ -169,10 +165,18 @@ TensorView Decoder::forward(layers::ForwardContext& context, const layers::Forwa
   } else if (hidden.rows() > 0) {
     embedding_->forward(context, batch.token_ids, hidden);
   }
-  for (const DecoderLayer& layer : layers_) {
-    layer.forward(context, batch, exchange(context), hidden);
+  const tensor::ArenaScope scope(arena);
+  const TensorView x = arena.take(hidden.shape, dtype);  // what a block reads
+  const TensorView y = arena.take(hidden.shape, dtype);  // what it adds
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    if (hidden.rows() > 0) {
+      const layers::RmsNorm& norm = layers_[i].attention_norm();
+      i == 0 ? norm.forward(context.ops, hidden, x) : norm.add_forward(context.ops, y, hidden, x);
+    }
+    layers_[i].forward(context, batch, exchange(context), hidden, x, y);
     if (context.progress) context.progress();
   }
+  if (hidden.rows() > 0 && !layers_.empty()) ops::add(context.ops, y, hidden);
   return hidden;
 }
 
@@ -184,7 +188,7 @@ TensorView Decoder::logits(layers::ForwardContext& context, const layers::Forwar
   const TensorView result = arena.take({num_rows, vocab_shard().num_columns}, DType::float32);
   if (num_rows == 0) return result;
   const tensor::ArenaScope scope(arena);
-  const TensorView rows = arena.take({num_rows, hidden_size_}, DType::float32);
+  const TensorView rows = arena.take({num_rows, hidden_size_}, hidden_states.dtype);
   // Taking rows is what an embedding does: the hidden states are the table, their indices the ids.
   ops::embedding(context.ops, batch.logit_rows, hidden_states, 0, rows);
   norm_->forward(context.ops, rows, rows);

@@ -33,9 +33,14 @@ class DecoderLayer {
                const std::optional<layers::Moe::Options>& moe, const layers::Shard& shard,
                const layers::ExpertPlacement& placement, const layers::Rotary& rotary);
 
-  /// Changes hidden_states [tokens, hidden_size] in place.
+  /// All [tokens, hidden_size]: x comes as hidden_states after attention_norm(); y is left for the
+  /// caller to add to hidden_states, who can do that together with the norm that follows. Changes
+  /// hidden_states and x.
   void forward(layers::ForwardContext& context, const layers::ForwardBatch& batch,
-               comm::ExpertExchange* exchange, const TensorView& hidden_states) const;
+               comm::ExpertExchange* exchange, const TensorView& hidden_states, const TensorView& x,
+               const TensorView& y) const;
+
+  const layers::RmsNorm& attention_norm() const { return attention_norm_; }
 
  private:
   layers::RmsNorm attention_norm_;

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "models/device_workspace.h"
 #include "models/layout_check.h"
 
 namespace trireme::models {
@@ -21,6 +22,25 @@ DType kv_dtype(const MemoryInputs& inputs) {
   const config::RunConfig& config = inputs.config;
   const std::string& name = config.kv_cache.dtype != "auto" ? config.kv_cache.dtype : config.dtype;
   return float_dtype_from_name(name).value_or(inputs.model.dtype);
+}
+
+DType activation_dtype(const MemoryInputs& inputs) {
+  return float_dtype_from_name(inputs.config.dtype).value_or(inputs.model.dtype);
+}
+
+/// What a GPU holds beside weights, KV and the arena: the products' and attention's workspaces,
+/// block tables, the arrays of a step, recorded graphs.
+std::int64_t device_fixed_bytes(const MemoryInputs& inputs, std::int64_t max_seq_len,
+                                const layers::KvSpec& spec) {
+  constexpr std::int64_t kWorkspaces = std::int64_t{96} << 20;
+  constexpr std::int64_t kGraphs = std::int64_t{256} << 20;
+  const config::EngineLimits& limits = inputs.config.limits;
+  const std::int64_t blocks = limits.max_batch_size *
+                              (max_seq_len / inputs.config.kv_cache.tokens_per_block + 1) *
+                              std::ssize(spec.groups);
+  const std::int64_t choices =
+      inputs.model.num_experts > 0 ? inputs.model.num_layers * inputs.model.experts_per_token : 0;
+  return kWorkspaces + kGraphs + 4 * (blocks + limits.max_num_tokens * (choices + 8));
 }
 
 /// Float32 numbers that the largest step keeps beside the hidden states, on one rank.
@@ -149,6 +169,16 @@ MemoryPlan plan_memory(const MemoryInputs& inputs, const topology::Coordinates& 
   plan.workspace_bytes = workspace_floats(inputs, spec, model->vocab_shard().num_columns) *
                          std::int64_t{sizeof(float)};
   plan.kv_bytes = inputs.config.kv_cache.host_memory_bytes;
+  if (inputs.config.device == "cuda") {
+    plan.arena_bytes =
+        device_arena_bytes(inputs.model, inputs.sizes, spec,
+                           {.num_tokens = std::max(inputs.config.limits.max_num_tokens,
+                                                   inputs.config.limits.max_batch_size),
+                            .num_logit_rows = inputs.config.limits.max_batch_size,
+                            .num_vocab_columns = model->vocab_shard().num_columns,
+                            .dtype = activation_dtype(inputs)});
+    plan.workspace_bytes = plan.arena_bytes + device_fixed_bytes(inputs, max_seq_len, spec);
+  }
   if (inputs.config.device == "cuda" && inputs.device_memory_bytes > 0) {
     const std::int64_t left = std::max<std::int64_t>(
         0, inputs.device_memory_bytes - plan.weight_bytes - plan.workspace_bytes);

@@ -25,8 +25,9 @@ std::int64_t blocks_per_sequence(std::int64_t window, std::int64_t max_seq_len,
 struct MemoryPlan {
   std::int64_t weight_bytes = 0;  ///< exact, the rotary table among them
   std::int64_t kv_bytes = 0;      ///< cpu: given; cuda: the fraction of what the others leave
-  std::int64_t workspace_bytes =
-      0;  ///< activations of the largest step, exchange buffers; estimated
+  /// Activations of the largest step, exchange buffers; estimated on a CPU, exact on a GPU.
+  std::int64_t workspace_bytes = 0;
+  std::int64_t arena_bytes = 0;            ///< GPU: of it, what the layers take
   std::int64_t kv_bytes_per_sequence = 0;  ///< of max_seq_len
   std::int64_t largest_seq_len = 0;        ///< of which one sequence fits kv_bytes; 0: none
 

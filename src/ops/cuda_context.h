@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <vector>
 
 #include "kernels/attention.h"
 #include "kernels/gemm.h"
@@ -21,6 +22,8 @@ struct CudaContext {
   kernels::cuda::Gemm gemm;
   tensor::DeviceBuffer arena_memory;
   tensor::DeviceBuffer attention_workspace;
+  /// While not null, products are noted here and not computed: what a step would ask for.
+  std::vector<kernels::cuda::Gemm::Operands>* recorded = nullptr;
 
   CudaContext(std::size_t arena_bytes, std::int64_t head_dim)
       : arena_memory(arena_bytes, "the activations of a step", "max_num_tokens"),

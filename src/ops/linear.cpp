@@ -18,18 +18,22 @@ void linear(Context& context, const TensorView& x, const TensorView& weight, con
 
   if constexpr (kHasCuda) {
     if (context.is_on_gpu()) {
-      return context.cuda->gemm.run({.x = x.data,
-                                     .x_stride = x.row_stride,
-                                     .weight = weight.data,
-                                     .dtype = x.dtype,
-                                     .bias = bias_values,
-                                     .y = y.data,
-                                     .y_stride = y.row_stride,
-                                     .y_dtype = y.dtype,
-                                     .m = x.rows(),
-                                     .n = n,
-                                     .k = k},
-                                    context.stream());
+      const kernels::cuda::Gemm::Operands operands{.x = x.data,
+                                                   .x_stride = x.row_stride,
+                                                   .weight = weight.data,
+                                                   .dtype = x.dtype,
+                                                   .bias = bias_values,
+                                                   .y = y.data,
+                                                   .y_stride = y.row_stride,
+                                                   .y_dtype = y.dtype,
+                                                   .m = x.rows(),
+                                                   .n = n,
+                                                   .k = k};
+      if (context.cuda->recorded != nullptr) {
+        context.cuda->recorded->push_back(operands);
+        return;
+      }
+      return context.cuda->gemm.run(operands, context.stream());
     }
   }
   context.gemm.run({.x = x.as<float>(),

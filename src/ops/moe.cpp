@@ -12,8 +12,9 @@ namespace trireme::ops {
 namespace cpu = kernels::cpu;
 namespace cuda = kernels::cuda;
 
-void route_softmax(Context& context, const TensorView& logits, bool normalize,
-                   const TensorView& ids, const TensorView& weights) {
+namespace {
+
+void check_routing(const TensorView& logits, const TensorView& ids, const TensorView& weights) {
   check_rows("logits", logits);
   check_contiguous("logits", logits);
   check_rows("weights", weights);
@@ -23,15 +24,46 @@ void route_softmax(Context& context, const TensorView& logits, bool normalize,
   const std::int64_t top_k = weights.shape[1];
   TRIREME_CHECK(weights.rows() == logits.rows() && top_k >= 1 && top_k <= logits.shape[1],
                 "weights=", weights.shape.text(), " logits=", logits.shape.text());
+}
+
+cuda::Routing routing_of(const TensorView& logits, bool normalize, const TensorView& ids,
+                         const TensorView& weights) {
+  return {.logits = logits.as<float>(),
+          .num_tokens = logits.rows(),
+          .num_experts = logits.shape[1],
+          .top_k = weights.shape[1],
+          .normalize = normalize,
+          .ids = ids.as<std::int32_t>(),
+          .weights = weights.as<float>()};
+}
+
+}  // namespace
+
+void route_softmax(Context& context, const TensorView& logits, bool normalize,
+                   const TensorView& ids, const TensorView& weights) {
+  check_routing(logits, ids, weights);
   if constexpr (kHasCuda) {
     if (context.is_on_gpu()) {
-      return cuda::route_softmax(logits.as<float>(), logits.rows(), logits.shape[1], top_k,
-                                 normalize, ids.as<std::int32_t>(), weights.as<float>(),
-                                 context.stream());
+      return cuda::route_softmax(routing_of(logits, normalize, ids, weights), context.stream());
     }
   }
-  cpu::route_softmax(logits.as<float>(), logits.rows(), logits.shape[1], top_k, normalize,
-                     ids.as<std::int32_t>(), weights.as<float>(), context.instruction_set);
+  cpu::route_softmax(logits.as<float>(), logits.rows(), logits.shape[1], weights.shape[1],
+                     normalize, ids.as<std::int32_t>(), weights.as<float>(),
+                     context.instruction_set);
+}
+
+void route_to_slots(Context& context, const TensorView& logits, bool normalize,
+                    const TensorView* slot_of_expert, const std::int32_t* num_valid,
+                    const TensorView& ids, const TensorView& weights, const TensorView& slots) {
+  TRIREME_CHECK(context.is_on_gpu(), "logits=", logits.shape.text());
+  check_routing(logits, ids, weights);
+  check_shape("slots", slots, ids.shape);
+  if (slot_of_expert != nullptr) check_shape("slot_of_expert", *slot_of_expert, {logits.shape[1]});
+  cuda::Routing routing = routing_of(logits, normalize, ids, weights);
+  routing.slots = slots.as<std::int32_t>();
+  if (slot_of_expert != nullptr) routing.slot_of_expert = slot_of_expert->as<std::int32_t>();
+  routing.num_valid = num_valid;
+  if constexpr (kHasCuda) cuda::route_softmax(routing, context.stream());
 }
 
 namespace {
@@ -50,7 +82,10 @@ void check_experts(const Context& context, const TensorView& x,
   TRIREME_CHECK(down.shape.ndim() == 3, "down is ", down.shape.text());
   check_shape("gate_up", gate_up, {down.rows(), 2 * down.shape[2], x.shape[1]});
   check_shape("down", down, {down.rows(), x.shape[1], down.shape[2]});
-  TRIREME_CHECK(row_of.size() == slots.size(), "row_of=", row_of.size(), " slots=", slots.size());
+  const bool is_even = context.is_on_gpu() && row_of.empty();
+  TRIREME_CHECK(is_even ? static_cast<std::int64_t>(slots.size()) % x.rows() == 0
+                        : row_of.size() == slots.size(),
+                "row_of=", row_of.size(), " slots=", slots.size(), " rows=", x.rows());
   if (context.is_on_gpu()) return;
   for (std::size_t pair = 0; pair < slots.size(); ++pair) {
     TRIREME_CHECK(slots[pair] >= -1 && slots[pair] < down.rows() && row_of[pair] >= 0 &&
@@ -121,7 +156,8 @@ ExpertOutputs experts_on_gpu(Context& context, const TensorView& x,
   cuda::GroupedProduct product{.x = x.data,
                                .x_stride = x.row_stride,
                                .pair_at = pair_at.as<std::int32_t>(),
-                               .row_of = row_of.data(),
+                               .row_of = row_of.empty() ? nullptr : row_of.data(),
+                               .top_k = x.rows() > 0 ? num_pairs / x.rows() : 1,
                                .weight = gate_up.data,
                                .expert_begin = begin.as<std::int32_t>(),
                                .num_slots = num_slots,

@@ -75,10 +75,18 @@ void embedding(Context& context, std::span<const std::int32_t> ids, const Tensor
 /// logits [tokens, num_experts] -> ids [tokens, top_k] int32, weights [tokens, top_k] float32.
 void route_softmax(Context& context, const TensorView& logits, bool normalize,
                    const TensorView& ids, const TensorView& weights);
+/// The same on a GPU alone, with the slot of each chosen expert.
+///   slot_of_expert  [num_experts] int32, -1: on another rank; null: slot e holds expert e
+///   num_valid       tokens from *num_valid on have slots of -1; null: none
+///   slots           [tokens, top_k] int32
+void route_to_slots(Context& context, const TensorView& logits, bool normalize,
+                    const TensorView* slot_of_expert, const std::int32_t* num_valid,
+                    const TensorView& ids, const TensorView& weights, const TensorView& slots);
 
 /// The experts' SwiGLU networks over pairs (row, slot); pairs of slot -1 are left out.
 ///   x         [rows, hidden]
-///   row_of    [num_pairs] the row of x that a pair reads
+///   row_of    [num_pairs] the row of x that a pair reads; on a GPU also empty: equally many pairs
+///             a row, one after the other
 ///   slots     [num_pairs] local expert slot or -1
 ///   gate_up   [num_slots, 2 · intermediate, hidden], down [num_slots, hidden, intermediate]
 ///   returns   [pairs placed (on a GPU: num_pairs, those placed first), hidden] in the arena, and

@@ -35,10 +35,16 @@ struct PagedRows {
   }
 };
 
+/// The blocks of a sequence.
+__device__ inline const std::int32_t* blocks_of(const AttentionBatch& batch, std::int64_t seq) {
+  const std::int64_t row = batch.table_row == nullptr ? seq : batch.table_row[seq];
+  return batch.block_table + row * batch.max_blocks;
+}
+
 __device__ inline PagedRows paged_rows(const Attention& a, std::int64_t seq, std::int64_t kv_head) {
   const KvCache& cache = a.cache;
   const std::int64_t row_of_block = cache.tokens_per_block * cache.head_dim;
-  return {a.batch.block_table + seq * a.batch.max_blocks,
+  return {blocks_of(a.batch, seq),
           31 - __clz(static_cast<int>(cache.tokens_per_block)), cache.num_kv_heads * row_of_block,
           kv_head * row_of_block, static_cast<int>(cache.head_dim)};
 }

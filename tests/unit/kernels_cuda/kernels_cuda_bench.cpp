@@ -219,8 +219,14 @@ void bench_moe(Bench& b) {
     const Routing routing(b, m);
     const auto ids = upload(std::vector<int32_t>(static_cast<std::size_t>(m * 8)));
     b.print(cat("route_softmax ", m, " x 128, top 8"), b.time([&] {
-      cuda::route_softmax(static_cast<const float*>(b.in.next(m * 512)), m, 128, 8, true,
-                          as<int32_t>(ids), static_cast<float*>(b.out.next(m * 32)), b.get());
+      cuda::route_softmax({.logits = static_cast<const float*>(b.in.next(m * 512)),
+                           .num_tokens = m,
+                           .num_experts = 128,
+                           .top_k = 8,
+                           .normalize = true,
+                           .ids = as<int32_t>(ids),
+                           .weights = static_cast<float*>(b.out.next(m * 32))},
+                          b.get());
     }),
             m * 576);
     b.print(cat("sort_by_expert ", m, " x 8"), b.time([&] { routing.sort(b); }), m * 96);

@@ -29,8 +29,14 @@ TEST(CudaRouteSoftmax, ChoosesAsTheCpuAlsoAmongEqualLogits) {
       const OnDevice<float> logits_there(logits), weights_there(ids.size());
       const OnDevice<std::int32_t> ids_there(ids.size());
 
-      cuda::route_softmax(logits_there.data(), num_tokens, num_experts, top_k, normalize,
-                          ids_there.data(), weights_there.data(), stream.get());
+      cuda::route_softmax({.logits = logits_there.data(),
+                           .num_tokens = num_tokens,
+                           .num_experts = num_experts,
+                           .top_k = top_k,
+                           .normalize = normalize,
+                           .ids = ids_there.data(),
+                           .weights = weights_there.data()},
+                          stream.get());
       stream.synchronize();
 
       EXPECT_EQ(ids_there.values(), ids) << num_experts << " experts";
@@ -47,7 +53,13 @@ TEST(CudaRouteSoftmax, GivesValidIdsForLogitsThatAreNoNumbers) {
   const OnDevice<float> logits_there(logits), weights(std::size_t{4});
   const OnDevice<std::int32_t> ids(std::size_t{4});
 
-  cuda::route_softmax(logits_there.data(), 1, 40, 4, true, ids.data(), weights.data(),
+  cuda::route_softmax({.logits = logits_there.data(),
+                       .num_tokens = 1,
+                       .num_experts = 40,
+                       .top_k = 4,
+                       .normalize = true,
+                       .ids = ids.data(),
+                       .weights = weights.data()},
                       stream.get());
   stream.synchronize();
 

@@ -125,9 +125,9 @@ TEST_F(MemoryPlanTest, RefusesMoreThanTheDeviceHas) {
 TEST_F(MemoryPlanTest, TakesTheFractionOfADevicesMemoryForKv) {
   config_.device = "cuda";
   config_.kv_cache.free_gpu_memory_fraction = 0.5;
-  const MemoryPlan plan = plan_memory(inputs({}, 100 << 20), {});
+  const MemoryPlan plan = plan_memory(inputs({}, 1 << 30), {});
 
-  EXPECT_EQ(plan.kv_bytes, ((100 << 20) - plan.weight_bytes - plan.workspace_bytes) / 2);
+  EXPECT_EQ(plan.kv_bytes, ((1 << 30) - plan.weight_bytes - plan.workspace_bytes) / 2);
 }
 
 class MoeMemoryPlanTest : public MemoryPlanTest {
