@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,20 +28,31 @@ class WeightLoader {
   /// `count`: nothing is allocated or read; declarations are checked and their bytes counted.
   enum class Mode { load, count };
 
-  /// `node`: the ranks of this node, null: this rank alone. All have opened the same folder.
-  WeightLoader(const Checkpoint& checkpoint, const comm::MpiComm* node, Mode mode = Mode::load);
+  struct Options {
+    Mode mode = Mode::load;
+    tensor::Place place = tensor::Place::host;
+    std::optional<DType> dtype = std::nullopt;  ///< in which weights are kept; unset: as stored
+  };
+
+  /// `node`: the ranks of this node, null: this rank alone. All have opened the same folder. On
+  /// the GPU of this thread if the options' place is the device.
+  WeightLoader(const Checkpoint& checkpoint, const comm::MpiComm* node, const Options& options);
+  WeightLoader(const Checkpoint& checkpoint, const comm::MpiComm* node);
   ~WeightLoader();
 
-  /// The type in which a tensor is stored. Throws Error(checkpoint) if it is missing.
+  /// The type in which a weight is kept. Throws Error(checkpoint) if it is missing.
   DType dtype_of(const std::string& name) const;
   bool has(const std::string& name) const;
 
   /// Throws Error(checkpoint) if the tensor is missing or has another shape than `expected`.
   void check(const std::string& name, const tensor::Shape& expected) const;
 
-  /// Memory for a weight; without memory when counting.
+  /// Zeroed memory for a weight, in the options' place; without memory when counting.
   tensor::Tensor allocate(const tensor::Shape& shape, DType dtype);
-  /// Bytes that allocate() was asked for.
+  /// A copy of these values (contiguous, in the host's memory) in the options' place: what a layer
+  /// computes instead of reading it. When counting without memory, and the values are not read.
+  tensor::Tensor upload(const tensor::TensorView& values);
+  /// Bytes that allocate() and upload() were asked for.
   std::int64_t allocated_bytes() const;
   Mode mode() const;
 

@@ -66,6 +66,21 @@ void scale_yarn(const RopeConfig& rope, std::int64_t rotary_dim, std::vector<flo
   }
 }
 
+void fill_table(const RopeConfig& rope, const TensorView& table) {
+  const std::int64_t rotary_dim = table.shape[1];
+  const RotaryFrequencies frequencies = rotary_frequencies(rope, rotary_dim);
+  const std::size_t half = frequencies.inverse.size();
+  for (std::int64_t position = 0; position < table.rows(); ++position) {
+    float* cosines = table.as<float>() + position * rotary_dim;
+    for (std::size_t pair = 0; pair < half; ++pair) {
+      // The angle is rounded to float32 as well, see above.
+      const float angle = static_cast<float>(position) * frequencies.inverse[pair];
+      cosines[pair] = static_cast<float>(std::cos(angle) * frequencies.attention_factor);
+      cosines[pair + half] = static_cast<float>(std::sin(angle) * frequencies.attention_factor);
+    }
+  }
+}
+
 }  // namespace
 
 RotaryFrequencies rotary_frequencies(const RopeConfig& rope, std::int64_t rotary_dim) {
@@ -84,20 +99,15 @@ RotaryFrequencies rotary_frequencies(const RopeConfig& rope, std::int64_t rotary
 }
 
 Rotary::Rotary(checkpoint::WeightLoader& loader, const RopeConfig& rope, std::int64_t rotary_dim,
-               std::int64_t num_positions)
-    : cos_sin_(loader.allocate({num_positions, rotary_dim}, DType::float32)) {
-  if (loader.mode() == checkpoint::WeightLoader::Mode::count) return;
-  const RotaryFrequencies frequencies = rotary_frequencies(rope, rotary_dim);
-  const std::size_t half = frequencies.inverse.size();
-  for (std::int64_t position = 0; position < num_positions; ++position) {
-    float* cosines = cos_sin_.view().as<float>() + position * rotary_dim;
-    for (std::size_t pair = 0; pair < half; ++pair) {
-      // The angle is rounded to float32 as well, see above.
-      const float angle = static_cast<float>(position) * frequencies.inverse[pair];
-      cosines[pair] = static_cast<float>(std::cos(angle) * frequencies.attention_factor);
-      cosines[pair + half] = static_cast<float>(std::sin(angle) * frequencies.attention_factor);
-    }
+               std::int64_t num_positions) {
+  const tensor::Shape shape{num_positions, rotary_dim};
+  if (loader.mode() == checkpoint::WeightLoader::Mode::count) {
+    cos_sin_ = loader.upload({nullptr, DType::float32, shape});
+    return;
   }
+  const tensor::Tensor table(shape, DType::float32);
+  fill_table(rope, table);
+  cos_sin_ = loader.upload(table);
 }
 
 }  // namespace trireme::layers

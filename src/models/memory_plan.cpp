@@ -149,8 +149,9 @@ std::int64_t kv_bytes_per_sequence(const layers::KvSpec& spec, std::int64_t max_
 
 MemoryPlan plan_memory(const MemoryInputs& inputs, const topology::Coordinates& coordinates) {
   const std::vector<std::int64_t>& given = inputs.config.parallel.pipeline_layers;
-  checkpoint::WeightLoader loader(inputs.checkpoint, nullptr,
-                                  checkpoint::WeightLoader::Mode::count);
+  checkpoint::WeightLoader::Options counting{.mode = checkpoint::WeightLoader::Mode::count};
+  if (inputs.config.device == "cuda") counting.dtype = activation_dtype(inputs);
+  checkpoint::WeightLoader loader(inputs.checkpoint, nullptr, counting);
   const std::int64_t max_seq_len = max_seq_len_of(inputs.model, inputs.config);
   const std::unique_ptr<CausalLm> model =
       make_model(inputs.model,

@@ -9,12 +9,7 @@
 
 namespace trireme::ops {
 
-/// Whether this build has the CUDA kernels. Where it has not, `if constexpr` keeps their calls out.
-#ifdef TRIREME_CUDA
-inline constexpr bool kHasCuda = true;
-#else
-inline constexpr bool kHasCuda = false;
-#endif
+using tensor::kHasCuda;
 
 /// What the operators need on a GPU: their stream and the memory that kernels work in.
 struct CudaContext {

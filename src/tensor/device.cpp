@@ -33,11 +33,15 @@ int num_devices() {
 
 void use_device(int device) { cuda_check(cudaSetDevice(device), "cudaSetDevice"); }
 
-std::string device_name() {
+int current_device() {
   int device = 0;
-  cudaDeviceProp properties{};
   cuda_check(cudaGetDevice(&device), "cudaGetDevice");
-  cuda_check(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
+  return device;
+}
+
+std::string device_name() {
+  cudaDeviceProp properties{};
+  cuda_check(cudaGetDeviceProperties(&properties, current_device()), "cudaGetDeviceProperties");
   return properties.name;
 }
 

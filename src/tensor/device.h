@@ -14,6 +14,13 @@ struct CUgraphExec_st;
 /// needed to use it. Everything throws Error(cuda), memory that is not there Error(out_of_memory).
 namespace trireme::tensor {
 
+/// Whether this build has a GPU backend. Where it has not, `if constexpr` keeps its calls out.
+#ifdef TRIREME_CUDA
+inline constexpr bool kHasCuda = true;
+#else
+inline constexpr bool kHasCuda = false;
+#endif
+
 struct DeviceMemoryTraits {
   using type = void*;
   static type null() { return nullptr; }
@@ -44,6 +51,8 @@ struct GraphTraits {
 int num_devices();
 /// Makes a GPU the one of this thread.
 void use_device(int device);
+/// The GPU of this thread; a new thread's is GPU 0.
+int current_device();
 std::string device_name();
 
 struct DeviceMemoryInfo {

@@ -5,12 +5,20 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "tensor/device.h"
 
 namespace trireme::tensor {
 namespace {
 
 constexpr std::size_t kLargePageBytes = std::size_t{2} << 20;
-constexpr std::size_t kSlabBytes = std::size_t{64} << 20;
+
+/// How a slab cuts memory: tensors above `own_bytes` have an allocation of their own.
+struct Cut {
+  std::size_t alignment = 0, chunk_bytes = 0, own_bytes = 0;
+};
+constexpr Cut kHostCut{64, std::size_t{64} << 20, std::size_t{32} << 20};
+// What a chunk of the GPU's memory has left at its end is lost, unlike pages that nobody touches.
+constexpr Cut kDeviceCut{256, std::size_t{32} << 20, std::size_t{2} << 20};
 
 /// Pages of an anonymous mapping are zero and cost nothing until they are used.
 std::shared_ptr<void> map_memory(const Shape& shape, DType dtype) {
@@ -30,6 +38,18 @@ std::shared_ptr<void> map_memory(const Shape& shape, DType dtype) {
   std::align(kLargePageBytes, bytes, begin, mapped);
   ::madvise(begin, bytes, MADV_HUGEPAGE);
   return {mapping, begin};
+}
+
+std::shared_ptr<void> zeroed_device_memory(std::size_t bytes, const std::string& what,
+                                           const std::string& key) {
+  if constexpr (kHasCuda) {
+    const auto buffer = std::make_shared<DeviceBuffer>(bytes, what, key);
+    const Stream stream;
+    stream.fill(buffer->data(), 0, bytes);
+    stream.synchronize();
+    return {buffer, buffer->data()};
+  }
+  fail(ErrorKind::internal, cat(what, ": this build has no GPU backend"));
 }
 
 }  // namespace
@@ -110,15 +130,26 @@ Tensor::Tensor(const Shape& shape, DType dtype) : view_(nullptr, dtype, shape) {
   view_.data = memory_.get();
 }
 
+std::shared_ptr<void> Slab::allocate(const Shape& shape, DType dtype) const {
+  if (place_ == Place::host) return map_memory(shape, dtype);
+  return zeroed_device_memory(TensorView(nullptr, dtype, shape).size_bytes(), what_, key_);
+}
+
 Tensor Slab::take(const Shape& shape, DType dtype) {
   Tensor tensor;
   tensor.view_ = TensorView(nullptr, dtype, shape);
-  const std::size_t bytes = (tensor.view_.size_bytes() + 63) / 64 * 64;
+  const Cut& cut = place_ == Place::host ? kHostCut : kDeviceCut;
+  const std::size_t bytes =
+      (tensor.view_.size_bytes() + cut.alignment - 1) / cut.alignment * cut.alignment;
   if (memory_ == nullptr || bytes > size_ - used_) {
-    // A tensor of most of a mapping's size has its own, and what is left here is used on.
-    if (bytes > kSlabBytes / 2) return Tensor(shape, dtype);
-    memory_ = map_memory({std::int64_t{kSlabBytes}}, DType::uint8);
-    size_ = kSlabBytes;
+    // A large tensor has its own memory, and what is left here is used on.
+    if (bytes > cut.own_bytes) {
+      tensor.memory_ = allocate(shape, dtype);
+      tensor.view_.data = tensor.memory_.get();
+      return tensor;
+    }
+    memory_ = allocate({static_cast<std::int64_t>(cut.chunk_bytes)}, DType::uint8);
+    size_ = cut.chunk_bytes;
     used_ = 0;
   }
   tensor.memory_ = memory_;

@@ -6,6 +6,7 @@
 #include <initializer_list>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "base/dtype.h"
 
@@ -33,8 +34,8 @@ class Shape {
 };
 
 /// Memory that somebody else owns, seen as a tensor. Rows (the outermost extent) may be apart by
-/// more than they are long; everything inside a row is contiguous. On the CPU; a CUDA build adds
-/// the device.
+/// more than they are long; everything inside a row is contiguous. Which memory it is in, the owner
+/// knows.
 struct TensorView {
   void* data = nullptr;
   DType dtype = DType::float32;
@@ -70,6 +71,9 @@ struct TensorView {
   void check_dtype(DType wanted) const;
 };
 
+/// Whose memory: the processor's or the GPU's.
+enum class Place { host, device };
+
 /// Owns zeroed, page-aligned host memory, or its part of a Slab's. Move-only.
 class Tensor {
  public:
@@ -96,10 +100,20 @@ class Tensor {
 /// which it was made: the weights of a model. Memory lives until the last tensor in it dies.
 class Slab {
  public:
-  /// Zeroed, 64-byte aligned.
+  /// In the host's memory.
+  Slab() = default;
+  /// `what` and `key` are for the message when a GPU has not enough: who asked, and what to lower.
+  Slab(Place place, std::string what, std::string key)
+      : place_(place), what_(std::move(what)), key_(std::move(key)) {}
+
+  /// Zeroed, 64-byte aligned; on the GPU 256-byte aligned. Throws Error(out_of_memory).
   Tensor take(const Shape& shape, DType dtype);
 
  private:
+  std::shared_ptr<void> allocate(const Shape& shape, DType dtype) const;
+
+  Place place_ = Place::host;
+  std::string what_, key_;
   std::shared_ptr<void> memory_;
   std::size_t size_ = 0, used_ = 0;
 };

@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <numeric>
 
+#include "base/error.h"
 #include "checkpoint/checkpoint.h"
 #include "tests/support/refusal.h"
 #include "tests/support/safetensors_file.h"
@@ -73,6 +76,72 @@ TEST_F(WeightLoaderTest, ConvertsToTheDestinationsType) {
   EXPECT_EQ(float(narrow.view().as<bfloat16>()[5]), 23);
 }
 
+TEST_F(WeightLoaderTest, KeepsWeightsInTheTypeOfItsOptions) {
+  WeightLoader as_stored(checkpoint_, nullptr);
+  WeightLoader halved(checkpoint_, nullptr, {.dtype = DType::bfloat16});
+
+  EXPECT_EQ(as_stored.dtype_of("a"), DType::float32);
+  EXPECT_EQ(as_stored.dtype_of("h"), DType::bfloat16);
+  EXPECT_EQ(halved.dtype_of("a"), DType::bfloat16);
+  TRIREME_EXPECT_CONTAINS(test::refusal(ErrorKind::checkpoint, [&] { halved.dtype_of("b"); }),
+                          "tensor \"b\" is missing");
+}
+
+TEST_F(WeightLoaderTest, UploadsWhatALayerComputed) {
+  WeightLoader loader(checkpoint_, nullptr);
+  const std::vector<float> values = {1, 2, 3, 4, 5, 6};
+  Tensor host({2, 3}, DType::float32);
+  std::ranges::copy(values, host.view().as<float>());
+
+  const Tensor kept = loader.upload(host);
+
+  EXPECT_NE(kept.view().data, host.view().data);
+  EXPECT_EQ(kept.shape(), (tensor::Shape{2, 3}));
+  EXPECT_EQ(values_of(kept), values);
+  EXPECT_EQ(loader.allocated_bytes(), 24);
+}
+
+TEST_F(WeightLoaderTest, SeveralReadersBringWhatOneDoes) {
+  // Above what is worth a reader, in tensors that are cut and in small ones.
+  const std::int64_t rows = 24'000, columns = 1'000;
+  std::vector<test::TestTensor> tensors;
+  std::vector<float> values(static_cast<std::size_t>(rows * columns));
+  std::iota(values.begin(), values.end(), 0.0f);
+  tensors.push_back({"large", "F32", {rows, columns}, test::bytes_of(values)});
+  for (int i = 0; i < 100; ++i) {
+    tensors.push_back({cat("small", i), "F32", {1}, test::bytes_of({static_cast<float>(i)})});
+  }
+  const test::TemporaryDirectory directory;
+  directory.write("model.safetensors", test::safetensors_file(tensors));
+  const Checkpoint checkpoint = Checkpoint::open(directory.path());
+  WeightLoader loader(checkpoint, nullptr);
+  const Tensor whole = loader.allocate({rows, columns}, DType::float32);
+  const Tensor last = loader.allocate({rows, 2}, DType::float32);
+  const Tensor small = loader.allocate({100}, DType::float32);
+  loader.want("large", {rows, columns}, {}, whole);
+  loader.want("large", {rows, columns}, {1, columns - 2, columns}, last);
+  for (int i = 0; i < 100; ++i) loader.want(cat("small", i), {1}, {}, small.view().slice(i, i + 1));
+
+  const WeightLoader::Summary summary = loader.load();
+
+  EXPECT_EQ(values_of(whole), values);
+  EXPECT_EQ(last.view().as<float>()[2 * rows - 1], values.back());
+  EXPECT_EQ(last.view().as<float>()[0], 998);
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(small.view().as<float>()[i], i);
+  EXPECT_EQ(summary.bytes_read, checkpoint.file_bytes());
+}
+
+TEST_F(WeightLoaderTest, SaysWhyAReaderStopped) {
+  WeightLoader loader(checkpoint_, nullptr);
+  const Tensor whole({4, 6}, DType::float32);
+  loader.want("a", {4, 6}, {}, whole);
+  std::filesystem::resize_file(directory_.file("model.safetensors"),
+                               static_cast<std::uintmax_t>(checkpoint_.file_bytes() - 1));
+
+  TRIREME_EXPECT_CONTAINS(test::refusal(ErrorKind::checkpoint, [&] { loader.load(); }),
+                          "the file is truncated");
+}
+
 TEST_F(WeightLoaderTest, TellsItsProgress) {
   WeightLoader loader(checkpoint_, nullptr);
   const Tensor whole({4, 6}, DType::float32);
@@ -89,7 +158,7 @@ TEST_F(WeightLoaderTest, TellsItsProgress) {
 }
 
 TEST_F(WeightLoaderTest, CountsWithoutAllocatingOrReading) {
-  WeightLoader loader(checkpoint_, nullptr, WeightLoader::Mode::count);
+  WeightLoader loader(checkpoint_, nullptr, {.mode = WeightLoader::Mode::count});
 
   const Tensor none = loader.allocate({1 << 20, 1 << 20}, DType::bfloat16);
   loader.want("a", {4, 6}, {}, none);

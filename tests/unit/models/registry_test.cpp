@@ -16,7 +16,7 @@ std::string refusal_of(const std::string& family, const Change& change) {
   checkpoint::ModelConfig config = checkpoint::load_model_config(model_dir);
   change(config);
   const checkpoint::Checkpoint files = checkpoint::Checkpoint::open(model_dir);
-  checkpoint::WeightLoader loader(files, nullptr, checkpoint::WeightLoader::Mode::count);
+  checkpoint::WeightLoader loader(files, nullptr, {.mode = checkpoint::WeightLoader::Mode::count});
   const BuildOptions options{.sizes = {},
                              .coordinates = {},
                              .layers = {0, static_cast<int>(config.num_layers)},
@@ -68,7 +68,7 @@ TEST(KvSpec, HasTheSameGroupsOnEveryStage) {
   checkpoint::ModelConfig config = checkpoint::load_model_config(model_dir);
   config.layer_window = {48, 48, 0, 48};
   const checkpoint::Checkpoint files = checkpoint::Checkpoint::open(model_dir);
-  checkpoint::WeightLoader loader(files, nullptr, checkpoint::WeightLoader::Mode::count);
+  checkpoint::WeightLoader loader(files, nullptr, {.mode = checkpoint::WeightLoader::Mode::count});
 
   const auto first = make_model(
       config, {.sizes = {.tp = 4, .pp = 2, .moe_tp = 4}, .layers = {0, 2}, .max_seq_len = 64},
