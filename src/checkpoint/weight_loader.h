@@ -22,22 +22,28 @@ struct Slice {
 
 /// Brings weights from a checkpoint into the memory of the ranks that declared they want them.
 /// First every layer declares, then load() reads: each byte once a node, by one of the ranks that
-/// want it, which passes the others their slices.
+/// want it, which passes the others their slices. For benchmarks there are weights without a
+/// checkpoint as well.
 class WeightLoader {
  public:
   /// `count`: nothing is allocated or read; declarations are checked and their bytes counted.
-  enum class Mode { load, count };
+  /// `synthetic`: matrices are random, N(0, 0.02²), norms 1 and biases 0.
+  enum class Mode { load, count, synthetic };
 
   struct Options {
     Mode mode = Mode::load;
     tensor::Place place = tensor::Place::host;
     std::optional<DType> dtype = std::nullopt;  ///< in which weights are kept; unset: as stored
+    std::uint64_t seed = 0;                     ///< of synthetic weights
   };
 
   /// `node`: the ranks of this node, null: this rank alone. All have opened the same folder. On
   /// the GPU of this thread if the options' place is the device.
   WeightLoader(const Checkpoint& checkpoint, const comm::MpiComm* node, const Options& options);
   WeightLoader(const Checkpoint& checkpoint, const comm::MpiComm* node);
+  /// Without files, counting or synthetic: every tensor is there in the shape that is expected, and
+  /// stored as bfloat16.
+  explicit WeightLoader(const Options& options);
   ~WeightLoader();
 
   /// The type in which a weight is kept. Throws Error(checkpoint) if it is missing.
@@ -69,9 +75,9 @@ class WeightLoader {
     std::int64_t file_bytes = 0;  ///< all files of the checkpoint
     double seconds = 0;
   };
-  /// Reads everything wanted. Collective over the node: a rank whose declarations failed must have
-  /// told the others before. `on_progress(done, total)` in bytes of the node. An error on one rank
-  /// is thrown on all of them, in the same words.
+  /// Reads everything wanted, or fills it. Collective over the node: a rank whose declarations
+  /// failed must have told the others before. `on_progress(done, total)` in bytes of the node. An
+  /// error on one rank is thrown on all of them, in the same words.
   Summary load(const std::function<void(std::int64_t, std::int64_t)>& on_progress = {});
 
  private:

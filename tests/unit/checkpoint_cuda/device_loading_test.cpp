@@ -111,6 +111,29 @@ TEST_F(DeviceLoading, GivesZeroedAlignedMemoryAndUploads) {
   EXPECT_TRUE(bytes_on_device(uploaded) == bytes_on_host(values));
 }
 
+TEST_F(DeviceLoading, SyntheticWeightsAreThoseOfTheHost) {
+  for (const DType dtype : {DType::float32, DType::bfloat16, DType::float16}) {
+    std::vector<std::vector<std::uint8_t>> of_place;
+    for (const Place place : {Place::host, Place::device}) {
+      WeightLoader loader({.mode = WeightLoader::Mode::synthetic, .place = place, .dtype = dtype});
+      const Tensor weight = loader.allocate({1001, 37}, dtype);
+      const Tensor norm = loader.allocate({77}, DType::float32);
+      // Rows, then columns, which are apart in the whole tensor; the last row stays zero.
+      loader.want("a.weight", {5000, 37}, {0, 100, 700}, weight.view().slice(0, 600));
+      loader.want("b.weight", {400, 100}, {1, 11, 48}, weight.view().slice(600, 1000));
+      loader.want("norm.weight", {77}, {}, norm);
+      loader.load();
+      for (const Tensor* tensor : {&weight, &norm}) {
+        of_place.push_back(place == Place::host ? bytes_on_host(*tensor)
+                                                : bytes_on_device(*tensor));
+      }
+    }
+
+    EXPECT_EQ(of_place[2], of_place[0]) << name_of(dtype);
+    EXPECT_EQ(of_place[3], of_place[1]) << name_of(dtype);
+  }
+}
+
 TEST_F(DeviceLoading, SaysWhatDoesNotFit) {
   tensor::Slab slab(Place::device, "the weights", "tensor_parallel_size");
 
