@@ -1,48 +1,74 @@
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <optional>
 
 #include "base/error.h"
-#include "checkpoint/convert.h"
 #include "checkpoint/weight_writer.h"
+#include "kernels/convert.h"
 #include "tensor/device.h"
 
 namespace trireme::checkpoint {
 namespace {
 
-/// Copies from pinned memory of two parts: one is filled while the other is on its way.
+/// Copies from pinned memory of two parts: one is filled while the other is on its way. What is
+/// converted stops over in the GPU's memory.
 class DeviceWriter : public WeightWriter {
  public:
   explicit DeviceWriter(std::size_t max_bytes) : part_bytes_(std::max(max_bytes, kMinPartBytes)) {}
   ~DeviceWriter() override {
-    // After an error the copies that are under way still read the pinned memory.
+    // After an error elsewhere the copies that are under way still read the pinned memory; an error
+    // of theirs has been thrown before, or nobody waits for them any more.
     try {
       stream_.synchronize();
     } catch (const Error&) {
     }
   }
 
-  std::byte* room(void* destination, std::size_t bytes) override {
-    TRIREME_CHECK(bytes <= part_bytes_, "bytes=", bytes, " part_bytes=", part_bytes_);
-    destination_ = destination;
-    bytes_ = bytes;
-    return free_part();
+  std::byte* room(const Stretch& stretch) override {
+    TRIREME_CHECK(stretch.size_bytes() <= part_bytes_, "bytes=", stretch.size_bytes(),
+                  " part_bytes=", part_bytes_);
+    stretch_ = stretch;
+    std::optional<Part>& part = parts_[next_];
+    if (part) {
+      part->sent.synchronize();
+    } else {
+      part.emplace();
+      part->pinned = tensor::PinnedBuffer(part_bytes_, "the loading of weights");
+    }
+    return static_cast<std::byte*>(part->pinned.data());
   }
 
-  void commit() override { send(destination_, bytes_); }
+  void commit() override {
+    Part& part = *parts_[next_];
+    const std::size_t bytes = stretch_.size_bytes();
+    if (stretch_.dtype == stretch_.destination_dtype) {
+      stream_.copy_to_device(stretch_.destination, part.pinned.data(), bytes);
+    } else {
+      // In the order of the stream, one stopover serves both parts.
+      if (stopover_.size_bytes() == 0) {
+        stopover_ = tensor::DeviceBuffer(part_bytes_, "weights that are converted",
+                                         "what a rank holds, by a larger tensor_parallel_size");
+      }
+      stream_.copy_to_device(stopover_.data(), part.pinned.data(), bytes);
+      kernels::cuda::convert(stopover_.data(), stretch_.dtype, stretch_.destination,
+                             stretch_.destination_dtype, stretch_.count, stream_.get());
+    }
+    part.sent.record(stream_);
+    next_ = (next_ + 1) % parts_.size();
+  }
 
-  void write(const void* values, DType dtype, void* destination, DType destination_dtype,
-             std::int64_t count) override {
+  void write(const void* values, const Stretch& stretch) override {
     const auto* from = static_cast<const std::byte*>(values);
-    auto* to = static_cast<std::byte*>(destination);
-    const std::size_t from_size = size_of(dtype), to_size = size_of(destination_dtype);
-    for (auto left = static_cast<std::size_t>(count); left > 0;) {
-      const std::size_t num = std::min(left, part_bytes_ / to_size);
-      convert_elements(from, dtype, free_part(), destination_dtype, static_cast<std::int64_t>(num));
-      send(to, num * to_size);
-      from += num * from_size;
-      to += num * to_size;
-      left -= num;
+    const auto most = static_cast<std::int64_t>(part_bytes_ / size_of(stretch.dtype));
+    for (std::int64_t begin = 0; begin < stretch.count; begin += most) {
+      Stretch some = stretch;
+      some.count = std::min(most, stretch.count - begin);
+      some.destination = static_cast<std::byte*>(stretch.destination) +
+                         static_cast<std::size_t>(begin) * size_of(stretch.destination_dtype);
+      std::memcpy(room(some), from, some.size_bytes());
+      commit();
+      from += some.size_bytes();
     }
   }
 
@@ -52,33 +78,15 @@ class DeviceWriter : public WeightWriter {
   static constexpr std::size_t kMinPartBytes = std::size_t{64} << 10;
 
   struct Part {
-    tensor::PinnedBuffer memory;
-    tensor::Event copied;
+    tensor::PinnedBuffer pinned;
+    tensor::Event sent;
   };
-
-  /// The part whose turn it is, as soon as what was sent from it has left.
-  std::byte* free_part() {
-    std::optional<Part>& part = parts_[next_];
-    if (part) {
-      part->copied.synchronize();
-    } else {
-      part.emplace(tensor::PinnedBuffer(part_bytes_, "the loading of weights"), tensor::Event());
-    }
-    return static_cast<std::byte*>(part->memory.data());
-  }
-
-  void send(void* destination, std::size_t bytes) {
-    Part& part = *parts_[next_];
-    stream_.copy_to_device(destination, part.memory.data(), bytes);
-    part.copied.record(stream_);
-    next_ = (next_ + 1) % parts_.size();
-  }
 
   std::size_t part_bytes_;
   std::array<std::optional<Part>, 2> parts_;
   std::size_t next_ = 0;
-  void* destination_ = nullptr;
-  std::size_t bytes_ = 0;
+  Stretch stretch_;
+  tensor::DeviceBuffer stopover_;
   tensor::Stream stream_;
 };
 

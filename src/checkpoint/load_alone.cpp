@@ -106,14 +106,14 @@ std::int64_t LoadJob::run_alone(const OnProgress& on_progress) const {
 
 void LoadJob::read_piece(const Piece& piece, std::vector<std::byte>& scratch,
                          WeightWriter& writer) const {
-  if (goes_as_it_is(piece)) return read_as_it_is(piece, writer);
+  if (goes_straight(piece)) return read_straight(piece, writer);
   // What is read, then the part of a want that is not one stretch of it.
   const auto bytes = static_cast<std::size_t>(bytes_of(piece));
   if (scratch.size() < 2 * bytes) scratch.resize(2 * bytes);
   read(piece, scratch.data());
   for (const std::int32_t want : piece.wants) {
     pack(piece, want, scratch.data(), scratch.data() + bytes);
-    place(piece, want, scratch.data() + bytes, writer);
+    writer.write(scratch.data() + bytes, stretch_of(piece, want));
   }
 }
 

@@ -10,9 +10,12 @@
 namespace trireme::checkpoint {
 namespace {
 
-/// Bytes that one rank reads between two exchanges, and a thread at a time. Long enough for a
-/// parallel file system to stream, small enough that what others send in the meantime is no burden.
+/// Bytes that one rank reads between two exchanges. Long enough for a parallel file system to
+/// stream, small enough that what others send in the meantime is no burden.
 constexpr std::int64_t kMaxRoundBytes = std::int64_t{16} << 20;
+/// Bytes that a thread of a rank alone reads at a time: what all threads hold stays in the
+/// processor's cache on its way to the GPU, and little memory is to be pinned.
+constexpr std::int64_t kMaxPieceBytes = std::int64_t{4} << 20;
 
 }  // namespace
 
@@ -21,7 +24,8 @@ LoadJob::LoadJob(const Checkpoint& checkpoint, const comm::MpiComm* node, tensor
     : checkpoint_(checkpoint), node_(node), place_(place), wants_(wants) {
   number_tensors();
   gather_wants();
-  rounds_ = plan_load(all_wants_, element_bytes_, num_ranks(), kMaxRoundBytes);
+  rounds_ = plan_load(all_wants_, element_bytes_, num_ranks(),
+                      num_ranks() == 1 ? kMaxPieceBytes : kMaxRoundBytes);
   for (const Round& round : rounds_) {
     for (const Piece& piece : round) {
       total_bytes_ += bytes_of(piece);
@@ -72,17 +76,19 @@ std::int64_t LoadJob::wanted_bytes(const Piece& piece, std::int32_t want) const 
   return (runs.count_before(piece.end) - runs.count_before(piece.begin)) * element_bytes(piece);
 }
 
-void* LoadJob::destination_of(const Piece& piece, std::int32_t want) const {
+Stretch LoadJob::stretch_of(const Piece& piece, std::int32_t want) const {
   const tensor::TensorView& whole = local(want).destination;
   const auto before = static_cast<std::size_t>(local(want).runs.count_before(piece.begin));
-  return static_cast<std::byte*>(whole.data) + before * size_of(whole.dtype);
+  return {.destination = static_cast<std::byte*>(whole.data) + before * size_of(whole.dtype),
+          .destination_dtype = whole.dtype,
+          .dtype = tensor_of(piece).dtype,
+          .count = wanted_bytes(piece, want) / element_bytes(piece)};
 }
 
-/// Nobody else wants the piece, and it goes as it is to one stretch of its destination.
-bool LoadJob::goes_as_it_is(const Piece& piece) const {
-  if (piece.wants.size() != 1 || !is_mine(piece.wants.front())) return false;
-  const LocalWant& want = local(piece.wants.front());
-  return want.runs.count == 1 && want.destination.dtype == tensor_of(piece).dtype;
+/// Nobody else wants the piece, and all of it goes to one stretch of its destination.
+bool LoadJob::goes_straight(const Piece& piece) const {
+  return piece.wants.size() == 1 && is_mine(piece.wants.front()) &&
+         local(piece.wants.front()).runs.count == 1;
 }
 
 void LoadJob::read(const Piece& piece, void* destination) const {
@@ -90,9 +96,8 @@ void LoadJob::read(const Piece& piece, void* destination) const {
                    destination, static_cast<std::uint64_t>(bytes_of(piece)));
 }
 
-void LoadJob::read_as_it_is(const Piece& piece, WeightWriter& writer) const {
-  void* destination = destination_of(piece, piece.wants.front());
-  read(piece, writer.room(destination, static_cast<std::size_t>(bytes_of(piece))));
+void LoadJob::read_straight(const Piece& piece, WeightWriter& writer) const {
+  read(piece, writer.room(stretch_of(piece, piece.wants.front())));
   writer.commit();
 }
 
@@ -108,12 +113,6 @@ void LoadJob::pack(const Piece& piece, std::int32_t want, const std::byte* data,
     out += length * size;
     nth += length;
   }
-}
-
-void LoadJob::place(const Piece& piece, std::int32_t want, const std::byte* packed,
-                    WeightWriter& writer) const {
-  writer.write(packed, tensor_of(piece).dtype, destination_of(piece, want),
-               local(want).destination.dtype, wanted_bytes(piece, want) / element_bytes(piece));
 }
 
 }  // namespace trireme::checkpoint

@@ -68,13 +68,12 @@ class LoadJob {
     return (piece.end - piece.begin) * element_bytes(piece);
   }
   std::int64_t wanted_bytes(const Piece& piece, std::int32_t want) const;
-  void* destination_of(const Piece& piece, std::int32_t want) const;
-  bool goes_as_it_is(const Piece& piece) const;
+  /// Where what a want of mine has of the piece goes.
+  Stretch stretch_of(const Piece& piece, std::int32_t want) const;
+  bool goes_straight(const Piece& piece) const;
   void read(const Piece& piece, void* destination) const;
-  void read_as_it_is(const Piece& piece, WeightWriter& writer) const;
+  void read_straight(const Piece& piece, WeightWriter& writer) const;
   void pack(const Piece& piece, std::int32_t want, const std::byte* data, std::byte* out) const;
-  void place(const Piece& piece, std::int32_t want, const std::byte* packed,
-             WeightWriter& writer) const;
 
   const Checkpoint& checkpoint_;
   const comm::MpiComm* node_;

@@ -48,8 +48,8 @@ std::int64_t LoadJob::read_round(const Round& round) {
   for (std::size_t i = 0; i < round.size(); ++i) {
     const Piece& piece = round[i];
     if (piece.reader != rank()) continue;
-    if (goes_as_it_is(piece)) {
-      read_as_it_is(piece, *writer_);
+    if (goes_straight(piece)) {
+      read_straight(piece, *writer_);
     } else {
       buffers_[i].resize(static_cast<std::size_t>(bytes_of(piece)));
       read(piece, buffers_[i].data());
@@ -107,8 +107,8 @@ void LoadJob::exchange(const Round& round) {
     const auto reader = static_cast<std::size_t>(piece.reader);
     for (const std::int32_t want : piece.wants) {
       if (!is_mine(want) || incoming[reader].empty()) continue;
-      if (piece.reader == rank() && goes_as_it_is(piece)) continue;
-      place(piece, want, incoming[reader].data() + at[reader], *writer_);
+      if (piece.reader == rank() && goes_straight(piece)) continue;
+      writer_->write(incoming[reader].data() + at[reader], stretch_of(piece, want));
       at[reader] += static_cast<std::size_t>(wanted_bytes(piece, want));
     }
   }

@@ -16,7 +16,10 @@ constexpr float kDeviation = 0.02f;
 void fill_ones(const SyntheticWant& want, WeightWriter& writer) {
   const std::int64_t count = want.destination.num_elements();
   const std::vector<float> ones(static_cast<std::size_t>(count), 1.0f);
-  writer.write(ones.data(), DType::float32, want.destination.data, want.destination.dtype, count);
+  writer.write(ones.data(), {.destination = want.destination.data,
+                             .destination_dtype = want.destination.dtype,
+                             .dtype = DType::float32,
+                             .count = count});
 }
 
 template <typename Fill>

@@ -61,7 +61,10 @@ tensor::Tensor WeightLoader::upload(const tensor::TensorView& values) {
   tensor::Tensor result = allocate(values.shape, values.dtype);
   if (mode() == Mode::count) return result;
   const auto writer = make_weight_writer(impl_->options.place, 0);
-  writer->write(values.data, values.dtype, result.view().data, values.dtype, values.num_elements());
+  writer->write(values.data, {.destination = result.view().data,
+                              .destination_dtype = values.dtype,
+                              .dtype = values.dtype,
+                              .count = values.num_elements()});
   writer->finish();
   return result;
 }

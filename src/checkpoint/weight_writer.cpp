@@ -1,7 +1,7 @@
 #include "checkpoint/weight_writer.h"
 
 #include "base/error.h"
-#include "checkpoint/convert.h"
+#include "kernels/convert.h"
 #include "tensor/device.h"
 
 namespace trireme::checkpoint {
@@ -9,15 +9,27 @@ namespace {
 
 class HostWriter : public WeightWriter {
  public:
-  std::byte* room(void* destination, std::size_t) override {
-    return static_cast<std::byte*>(destination);
+  std::byte* room(const Stretch& stretch) override {
+    stretch_ = stretch;
+    if (stays()) return static_cast<std::byte*>(stretch.destination);
+    if (scratch_.size() < stretch.size_bytes()) scratch_.resize(stretch.size_bytes());
+    return scratch_.data();
   }
-  void commit() override {}
-  void write(const void* values, DType dtype, void* destination, DType destination_dtype,
-             std::int64_t count) override {
-    convert_elements(values, dtype, destination, destination_dtype, count);
+  void commit() override {
+    if (!stays()) write(scratch_.data(), stretch_);
+  }
+  void write(const void* values, const Stretch& stretch) override {
+    kernels::cpu::convert(values, stretch.dtype, stretch.destination, stretch.destination_dtype,
+                          stretch.count);
   }
   void finish() override {}
+
+ private:
+  /// Where it was read to.
+  bool stays() const { return stretch_.dtype == stretch_.destination_dtype; }
+
+  Stretch stretch_;
+  std::vector<std::byte> scratch_;
 };
 
 }  // namespace

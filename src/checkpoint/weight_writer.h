@@ -3,27 +3,35 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "base/dtype.h"
 #include "tensor/tensor.h"
 
 namespace trireme::checkpoint {
 
-/// Puts values where weights stay, in the host's or the GPU's memory. Each thread has its own; what
-/// it was given is there when finish() returns.
+/// Values that go to one stretch of a weight, and its types there and before.
+struct Stretch {
+  void* destination = nullptr;
+  DType destination_dtype = DType::float32;
+  DType dtype = DType::float32;
+  std::int64_t count = 0;
+
+  std::size_t size_bytes() const { return static_cast<std::size_t>(count) * size_of(dtype); }
+};
+
+/// Puts values where weights stay, in the host's or the GPU's memory, converted where the types
+/// differ. Each thread has its own; what it was given is there when finish() returns.
 class WeightWriter {
  public:
   virtual ~WeightWriter() = default;
 
-  /// Room for bytes that go to `destination` as they are, until commit(); at most the writer's
-  /// `max_bytes`.
-  virtual std::byte* room(void* destination, std::size_t bytes) = 0;
+  /// Host memory for the values of a stretch, until commit(): at most the writer's `max_bytes`.
+  virtual std::byte* room(const Stretch& stretch) = 0;
   /// The room of the last call is filled.
   virtual void commit() = 0;
-  /// Writes `count` values one after the other, converted where the types differ. `values` is host
-  /// memory, of any alignment, and free again on return.
-  virtual void write(const void* values, DType dtype, void* destination, DType destination_dtype,
-                     std::int64_t count) = 0;
+  /// Writes values of any alignment and number, which are free again on return.
+  virtual void write(const void* values, const Stretch& stretch) = 0;
   virtual void finish() = 0;
 };
 

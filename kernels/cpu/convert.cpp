@@ -1,15 +1,15 @@
-#include "checkpoint/convert.h"
+#include "kernels/convert.h"
 
 #include <cstddef>
 #include <cstring>
 
 #include "base/error.h"
 
-namespace trireme::checkpoint {
+namespace trireme::kernels::cpu {
 namespace {
 
 template <typename Source, typename Destination>
-void convert(const void* source, void* destination, std::int64_t count) {
+void convert_all(const void* source, void* destination, std::int64_t count) {
   const auto* from = static_cast<const std::byte*>(source);  // a file's bytes may be unaligned
   auto* to = static_cast<Destination*>(destination);
   for (std::int64_t i = 0; i < count; ++i) {
@@ -23,11 +23,11 @@ template <typename Source>
 void convert_from(const void* source, void* destination, DType dtype, std::int64_t count) {
   switch (dtype) {
     case DType::float32:
-      return convert<Source, float>(source, destination, count);
+      return convert_all<Source, float>(source, destination, count);
     case DType::bfloat16:
-      return convert<Source, bfloat16>(source, destination, count);
+      return convert_all<Source, bfloat16>(source, destination, count);
     case DType::float16:
-      return convert<Source, float16>(source, destination, count);
+      return convert_all<Source, float16>(source, destination, count);
     default:
       TRIREME_CHECK(false, "dtype=", name_of(dtype));
   }
@@ -35,8 +35,8 @@ void convert_from(const void* source, void* destination, DType dtype, std::int64
 
 }  // namespace
 
-void convert_elements(const void* source, DType source_dtype, void* destination,
-                      DType destination_dtype, std::int64_t count) {
+void convert(const void* source, DType source_dtype, void* destination, DType destination_dtype,
+             std::int64_t count) {
   if (source_dtype == destination_dtype) {
     if (count > 0) {
       std::memcpy(destination, source, static_cast<std::size_t>(count) * size_of(source_dtype));
@@ -55,4 +55,4 @@ void convert_elements(const void* source, DType source_dtype, void* destination,
   }
 }
 
-}  // namespace trireme::checkpoint
+}  // namespace trireme::kernels::cpu
