@@ -41,6 +41,30 @@ models::BuildOptions build_options(const config::RunConfig& config, const RunFil
   return options;
 }
 
+/// Says every few seconds how far a long loading is.
+class LoadingProgress {
+ public:
+  LoadingProgress(const Log& log, double interval_s)
+      : log_(log), interval_s_(std::min(interval_s, kMostSeconds)), begin_(monotonic_seconds()) {}
+
+  void operator()(std::int64_t done_bytes, std::int64_t total_bytes) {
+    const double now = monotonic_seconds();
+    if (interval_s_ <= 0 || now - told_ < interval_s_ || done_bytes == total_bytes) return;
+    told_ = now;
+    const auto done = static_cast<double>(done_bytes), total = static_cast<double>(total_bytes);
+    log_.info(cat("weights: ", bytes_text(done), " of ", bytes_text(total), " on this node, ",
+                  bytes_text(done / (now - begin_)), "/s, ETA ",
+                  duration_text((now - begin_) * (total - done) / done)));
+  }
+
+ private:
+  static constexpr double kMostSeconds = 2;
+
+  const Log& log_;
+  double interval_s_;
+  double begin_, told_ = begin_;
+};
+
 }  // namespace
 
 RunModel::RunModel(const config::RunConfig& config, const RunFiles& files, const RunTerms& terms,
@@ -62,7 +86,8 @@ RunModel::RunModel(const config::RunConfig& config, const RunFiles& files, const
         files.model, build_options(config, files, terms, topology, world.rank()), loader);
   });
   checkpoint::WeightLoader::Summary summary;
-  together(world, log, [&] { summary = loader.load(); });
+  together(world, log,
+           [&] { summary = loader.load(LoadingProgress(log, config.progress_interval_s)); });
   const std::int64_t read = node.sum(summary.bytes_read);
   log.info(cat("weights: read ", bytes_text(static_cast<double>(read)),
                " on this node (files: ", bytes_text(static_cast<double>(summary.file_bytes)),
