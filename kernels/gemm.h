@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 
 #include "base/dtype.h"
 #include "kernels/cuda_stream.h"
@@ -51,12 +52,13 @@ class Gemm {
 
 namespace trireme::kernels::cuda {
 
-/// Matrix products by cuBLASLt: Y[M, N] = X[M, K] · W[N, K]ᵀ (+ bias[N]), sums in float32 (never
-/// TF32). Holds the library's handle, its workspace and the algorithm of each shape; used by one
-/// thread on one stream at a time.
+/// Matrix products: Y[M, N] = X[M, K] · W[N, K]ᵀ (+ bias[N]), sums in float32 (never TF32), by
+/// cuBLASLt, or of up to 16 rows by own kernels that read the weights once. Holds the library's
+/// handle, its workspace and the kernel of each shape; used by one thread on one stream at a time.
 class Gemm {
  public:
-  Gemm();
+  enum class Kernels : std::uint8_t { all, library };
+  explicit Gemm(Kernels kernels = Kernels::all);
   Gemm(Gemm&&) noexcept;
   Gemm& operator=(Gemm&&) noexcept;
   ~Gemm();
@@ -72,14 +74,23 @@ class Gemm {
     DType y_dtype = DType::bfloat16;  ///< dtype or float32
     std::int64_t m = 0, n = 0, k = 0;
   };
-  /// Takes the algorithm that tune() found for the bucket of M, or else the library's first choice.
+  /// Takes the kernel that tune() found for the bucket of M. Without one: an own kernel for few
+  /// rows of small weights, or else the library's first choice.
   void run(const Operands& operands, Stream stream);
 
-  /// Times the algorithms that the library proposes for a shape and keeps the fastest, for all M of
-  /// its bucket. The products have one shape and other weights each (those of several layers), so
-  /// that these come from memory as in a model. Overwrites y, waits for the stream; not while
-  /// capturing. Does nothing for a bucket that is known.
+  /// Times the algorithms that the library proposes for a shape and the own kernels that take it,
+  /// and keeps the fastest for all M of its bucket. The products have one shape and other weights
+  /// each (those of several layers), so that these come from memory as in a model. Overwrites y,
+  /// waits for the stream; not while capturing. Does nothing for a bucket that is known.
   void tune(std::span<const Operands> products, Stream stream);
+
+  /// Writes what tune() has found, and what load() has read, to a text file, which is replaced at
+  /// once. Throws Error(output) or Error(io).
+  void save(const std::string& path) const;
+  /// Takes over what save() has written with the same kind of GPU and version of cuBLASLt; tune()
+  /// then does nothing for these shapes. Any other file is left alone: gives the reason, else an
+  /// empty text.
+  std::string load(const std::string& path);
 
   /// The largest M that shares an algorithm with m: powers of two to 32, then steps of an eighth to
   /// a quarter.

@@ -1,204 +1,99 @@
 #include "kernels/gemm.h"
 
-#include <cublasLt.h>
-#include <cuda_runtime.h>
-
 #include <algorithm>
 #include <array>
-#include <map>
-#include <tuple>
+#include <functional>
 #include <vector>
 
-#include "base/error.h"
-#include "base/handle.h"
+#include "kernels/cuda/detail/library_product.h"
 #include "kernels/norm.h"
 
 namespace trireme::kernels::cuda {
 namespace {
 
-constexpr std::size_t kWorkspaceBytes = std::size_t{64} << 20;
-constexpr int kMostCandidates = 16;
-constexpr int kTimedRounds = 5;
+constexpr std::size_t kTimedRounds = 5;
 constexpr float kClearlyLess = 0.985f;
 constexpr float kNever = 1e30f;
 
-void check(cublasStatus_t status, const char* call) {
-  if (status != CUBLAS_STATUS_SUCCESS) {
-    fail(ErrorKind::cuda, cat(call, ": ", cublasLtGetStatusString(status)));
+using Event = UniqueHandle<CudaTraits<cudaEvent_t, cudaEventDestroy>>;
+using Graph = UniqueHandle<CudaTraits<cudaGraph_t, cudaGraphDestroy>>;
+using GraphExec = UniqueHandle<CudaTraits<cudaGraphExec_t, cudaGraphExecDestroy>>;
+
+/// What it takes to run a choice for all products; false where it does not take them.
+using Launch = std::function<bool()>;
+
+/// The launches as a graph, without the host's time between them; null if they cannot be one.
+GraphExec capture(const Launch& launch, Stream stream) {
+  if (cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) != cudaSuccess) {
+    cudaGetLastError();
+    return {};
   }
-}
-void check(cudaError_t status, const char* call) {
-  if (status != cudaSuccess) fail(ErrorKind::cuda, cat(call, ": ", cudaGetErrorString(status)));
-}
-
-template <typename Handle, auto destroy_handle>
-struct Traits {
-  using type = Handle;
-  static type null() { return nullptr; }
-  static void destroy(type handle) noexcept { destroy_handle(handle); }
-};
-using LtHandle = UniqueHandle<Traits<cublasLtHandle_t, cublasLtDestroy>>;
-using MatmulDesc = UniqueHandle<Traits<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>>;
-using Layout = UniqueHandle<Traits<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>>;
-using Preference =
-    UniqueHandle<Traits<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>>;
-using DeviceMemory = UniqueHandle<Traits<void*, cudaFree>>;
-using Event = UniqueHandle<Traits<cudaEvent_t, cudaEventDestroy>>;
-
-using TimingEvents = std::array<Event, 2>;
-
-TimingEvents make_timing_events() {
-  TimingEvents events;
-  for (Event& event : events) {
-    cudaEvent_t raw = nullptr;
-    check(cudaEventCreate(&raw), "cudaEventCreate");
-    event = Event(raw);
+  const bool is_launched = launch();
+  cudaGraph_t raw = nullptr;
+  const cudaError_t status = cudaStreamEndCapture(stream, &raw);
+  const Graph graph(raw);
+  cudaGraphExec_t exec = nullptr;
+  if (!is_launched || status != cudaSuccess || cudaGraphInstantiate(&exec, raw, 0) != cudaSuccess) {
+    cudaGetLastError();
+    return {};
   }
-  return events;
+  return GraphExec(exec);
 }
 
-cudaDataType_t type_of(DType dtype) {
-  switch (dtype) {
-    case DType::float32:
-      return CUDA_R_32F;
-    case DType::bfloat16:
-      return CUDA_R_16BF;
-    case DType::float16:
-      return CUDA_R_16F;
-    default:
-      fail(ErrorKind::internal, cat("no product of ", name_of(dtype)));
-  }
-}
-
-Layout make_layout(DType dtype, std::int64_t rows, std::int64_t columns, std::int64_t stride) {
-  cublasLtMatrixLayout_t layout = nullptr;
-  check(cublasLtMatrixLayoutCreate(&layout, type_of(dtype), static_cast<std::uint64_t>(rows),
-                                   static_cast<std::uint64_t>(columns), stride),
-        "cublasLtMatrixLayoutCreate");
-  return Layout(layout);
-}
-
-/// The library counts by columns: Yᵀ [N, M] = (W as K x N)ᵀ · (X as K x M).
-struct Problem {
-  MatmulDesc desc;
-  Layout w, x, y;
-
-  explicit Problem(const Gemm::Operands& o)
-      : w(make_layout(o.dtype, o.k, o.n, o.k)),
-        x(make_layout(o.dtype, o.k, o.m, o.x_stride)),
-        y(make_layout(o.y_dtype, o.n, o.m, o.y_stride)) {
-    cublasLtMatmulDesc_t raw = nullptr;
-    check(cublasLtMatmulDescCreate(&raw, CUBLAS_COMPUTE_32F, CUDA_R_32F),
-          "cublasLtMatmulDescCreate");
-    desc = MatmulDesc(raw);
-    const cublasOperation_t transposed = CUBLAS_OP_T;
-    check(cublasLtMatmulDescSetAttribute(raw, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
-                                         sizeof transposed),
-          "cublasLtMatmulDescSetAttribute");
-  }
+/// A choice that is timed again and again.
+struct Candidate {
+  ProductChoice choice;
+  Launch launch;
+  GraphExec graph;  ///< null: launched one by one
+  bool is_usable = false;
+  std::vector<float> times = {};
 };
 
-/// What an algorithm depends on: the bucket of M, N, K, types, and whether rows are 16 bytes apart.
-using Key = std::tuple<std::int64_t, std::int64_t, std::int64_t, DType, DType, bool>;
+class Timer {
+ public:
+  explicit Timer(Stream stream) : stream_(stream) {
+    for (Event& event : events_) {
+      cudaEvent_t raw = nullptr;
+      check(cudaEventCreate(&raw), "cudaEventCreate");
+      event = Event(raw);
+    }
+  }
 
-bool is_aligned(const Gemm::Operands& o) {
-  const auto aligned = [](const void* memory, std::int64_t stride, DType dtype) {
-    return reinterpret_cast<std::uintptr_t>(memory) % 16 == 0 &&
-           static_cast<std::size_t>(stride) * size_of(dtype) % 16 == 0;
-  };
-  return aligned(o.x, o.x_stride, o.dtype) && aligned(o.weight, o.k, o.dtype) &&
-         aligned(o.y, o.y_stride, o.y_dtype);
-}
+  float milliseconds(const Candidate& candidate) const {
+    // The first launch of a graph covers the host's time for the second.
+    if (candidate.graph) check(cudaGraphLaunch(candidate.graph.get(), stream_), "cudaGraphLaunch");
+    check(cudaEventRecord(events_[0].get(), stream_), "cudaEventRecord");
+    if (candidate.graph) {
+      check(cudaGraphLaunch(candidate.graph.get(), stream_), "cudaGraphLaunch");
+    } else if (!candidate.launch()) {
+      return kNever;
+    }
+    check(cudaEventRecord(events_[1].get(), stream_), "cudaEventRecord");
+    check(cudaEventSynchronize(events_[1].get()), "a product");
+    float result = 0;
+    check(cudaEventElapsedTime(&result, events_[0].get(), events_[1].get()),
+          "cudaEventElapsedTime");
+    return result;
+  }
 
-Key key_of(const Gemm::Operands& o) {
-  return {Gemm::bucket_of(o.m), o.n, o.k, o.dtype, o.y_dtype, is_aligned(o)};
-}
+ private:
+  Stream stream_;
+  std::array<Event, 2> events_;
+};
 
 }  // namespace
 
 struct Gemm::Impl {
-  LtHandle handle;
-  DeviceMemory workspace;
-  std::map<Key, cublasLtMatmulAlgo_t> tuned, proposed;
+  Kernels kernels = Kernels::all;
+  LibraryProducts library;
+  ProductTable tuned, proposed;
 
-  Impl();
-  std::vector<cublasLtMatmulAlgo_t> candidates(const Operands& o, const Problem& problem,
-                                               int most) const;
-  cublasStatus_t multiply(const Operands& o, const Problem& problem,
-                          const cublasLtMatmulAlgo_t& algorithm, Stream stream) const;
-  float time(std::span<const Operands> products, const Problem& problem,
-             const cublasLtMatmulAlgo_t& algorithm, const TimingEvents& events,
-             Stream stream) const;
+  std::vector<Candidate> candidates(std::span<const Operands> products,
+                                    const LibraryProblem& problem, Stream stream) const;
+  void run_library(const Operands& o, const ProductKey& key, Stream stream);
 };
 
-Gemm::Impl::Impl() {
-  cublasLtHandle_t raw = nullptr;
-  check(cublasLtCreate(&raw), "cublasLtCreate");
-  handle = LtHandle(raw);
-  void* memory = nullptr;
-  check(cudaMalloc(&memory, kWorkspaceBytes), "cudaMalloc of the products' workspace");
-  workspace = DeviceMemory(memory);
-}
-
-std::vector<cublasLtMatmulAlgo_t> Gemm::Impl::candidates(const Operands& o, const Problem& problem,
-                                                         int most) const {
-  cublasLtMatmulPreference_t raw = nullptr;
-  check(cublasLtMatmulPreferenceCreate(&raw), "cublasLtMatmulPreferenceCreate");
-  const Preference preference(raw);
-  const auto set = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
-    check(cublasLtMatmulPreferenceSetAttribute(raw, attribute, &value, sizeof value),
-          "cublasLtMatmulPreferenceSetAttribute");
-  };
-  set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kWorkspaceBytes);
-  const std::uint32_t alignment = is_aligned(o) ? 16 : static_cast<std::uint32_t>(size_of(o.dtype));
-  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment);
-  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment);
-  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment);
-  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment);
-
-  std::array<cublasLtMatmulHeuristicResult_t, kMostCandidates> results{};
-  int count = 0;
-  check(cublasLtMatmulAlgoGetHeuristic(handle.get(), problem.desc.get(), problem.w.get(),
-                                       problem.x.get(), problem.y.get(), problem.y.get(), raw, most,
-                                       results.data(), &count),
-        "cublasLtMatmulAlgoGetHeuristic");
-  std::vector<cublasLtMatmulAlgo_t> found;
-  for (int i = 0; i < count; ++i) {
-    if (results[static_cast<std::size_t>(i)].state == CUBLAS_STATUS_SUCCESS) {
-      found.push_back(results[static_cast<std::size_t>(i)].algo);
-    }
-  }
-  if (found.empty()) {
-    fail(ErrorKind::cuda, cat("cuBLASLt has no product of [", o.m, ", ", o.k, "] by [", o.n, ", ",
-                              o.k, "] in ", name_of(o.dtype)));
-  }
-  return found;
-}
-
-cublasStatus_t Gemm::Impl::multiply(const Operands& o, const Problem& problem,
-                                    const cublasLtMatmulAlgo_t& algorithm, Stream stream) const {
-  const float one = 1, zero = 0;
-  return cublasLtMatmul(handle.get(), problem.desc.get(), &one, o.weight, problem.w.get(), o.x,
-                        problem.x.get(), &zero, o.y, problem.y.get(), o.y, problem.y.get(),
-                        &algorithm, workspace.get(), kWorkspaceBytes, stream);
-}
-
-float Gemm::Impl::time(std::span<const Operands> products, const Problem& problem,
-                       const cublasLtMatmulAlgo_t& algorithm, const TimingEvents& events,
-                       Stream stream) const {
-  check(cudaEventRecord(events[0].get(), stream), "cudaEventRecord");
-  for (const Operands& o : products) {
-    if (multiply(o, problem, algorithm, stream) != CUBLAS_STATUS_SUCCESS) return kNever;
-  }
-  check(cudaEventRecord(events[1].get(), stream), "cudaEventRecord");
-  check(cudaEventSynchronize(events[1].get()), "a product");
-  float milliseconds = 0;
-  check(cudaEventElapsedTime(&milliseconds, events[0].get(), events[1].get()),
-        "cudaEventElapsedTime");
-  return milliseconds;
-}
-
-Gemm::Gemm() : impl_(std::make_unique<Impl>()) {}
+Gemm::Gemm(Kernels kernels) : impl_(std::make_unique<Impl>()) { impl_->kernels = kernels; }
 Gemm::Gemm(Gemm&&) noexcept = default;
 Gemm& Gemm::operator=(Gemm&&) noexcept = default;
 Gemm::~Gemm() = default;
@@ -215,58 +110,119 @@ std::int64_t Gemm::bucket_of(std::int64_t m) {
   return bucket;
 }
 
+/// The library's first, likely best first, then the own ones. All have run once.
+std::vector<Candidate> Gemm::Impl::candidates(std::span<const Operands> products,
+                                              const LibraryProblem& problem, Stream stream) const {
+  std::vector<Candidate> all;
+  for (const ProductChoice& choice :
+       library.candidates(products[0], problem, LibraryProducts::kMostCandidates)) {
+    all.push_back({choice,
+                   [this, products, &problem, choice, stream] {
+                     return std::all_of(products.begin(), products.end(), [&](const Operands& o) {
+                       return library.multiply(o, problem, choice, stream);
+                     });
+                   },
+                   {}});
+  }
+  for (const SmallForm form : kSmallForms) {
+    if (kernels == Kernels::library || !takes_small_product(products[0], form)) continue;
+    all.push_back({{.form = form},
+                   [products, form, stream] {
+                     for (const Operands& o : products) small_product(o, form, stream);
+                     return true;
+                   },
+                   {}});
+  }
+  for (Candidate& candidate : all) {
+    candidate.is_usable = candidate.launch();
+    check(cudaStreamSynchronize(stream), "a product");
+    // Larger ones take longer than the host needs to launch them.
+    if (candidate.is_usable && products[0].m <= kMostSmallRows) {
+      candidate.graph = capture(candidate.launch, stream);
+    }
+  }
+  return all;
+}
+
 void Gemm::tune(std::span<const Operands> products, Stream stream) {
-  if (products.empty() || products[0].m == 0) return;
-  const Key key = key_of(products[0]);
+  if (products.empty() || products[0].m == 0 || products[0].n == 0) return;
+  const ProductKey key = product_key(products[0]);
   if (impl_->tuned.contains(key)) return;
   for (const Operands& other : products) {
-    TRIREME_CHECK(key_of(other) == key && other.m == products[0].m, "m=", other.m, " n=", other.n,
-                  " k=", other.k);
+    TRIREME_CHECK(product_key(other) == key && other.m == products[0].m, "m=", other.m,
+                  " n=", other.n, " k=", other.k);
   }
-  const Problem problem(products[0]);
-  const auto candidates = impl_->candidates(products[0], problem, kMostCandidates);
-  const TimingEvents events = make_timing_events();
-  // In turns, since the GPU's clock changes meanwhile; the first round loads the kernels.
-  std::vector<std::vector<float>> times(candidates.size());
-  for (int round = -1; round < kTimedRounds; ++round) {
-    for (std::size_t i = 0; i < candidates.size(); ++i) {
-      const float milliseconds = impl_->time(products, problem, candidates[i], events, stream);
-      if (round >= 0) times[i].push_back(milliseconds);
+  const LibraryProblem problem(products[0]);
+  std::vector<Candidate> candidates = impl_->candidates(products, problem, stream);
+  const Timer timer(stream);
+  // In turns, since the GPU's clock changes meanwhile.
+  for (std::size_t round = 0; round < kTimedRounds; ++round) {
+    for (Candidate& candidate : candidates) {
+      candidate.times.push_back(candidate.is_usable ? timer.milliseconds(candidate) : kNever);
     }
   }
   float best = kNever;
-  for (std::size_t i = 0; i < candidates.size(); ++i) {
-    std::sort(times[i].begin(), times[i].end());
-    const float median = times[i][kTimedRounds / 2];
-    // The library has the likely best first: a later one must be better by more than noise.
+  for (Candidate& candidate : candidates) {
+    std::sort(candidate.times.begin(), candidate.times.end());
+    const float median = candidate.times[kTimedRounds / 2];
+    // The likely best come first: a later one must be better by more than noise.
     if (median >= best * kClearlyLess) continue;
     best = median;
-    impl_->tuned[key] = candidates[i];
+    impl_->tuned[key] = candidate.choice;
+  }
+}
+
+void Gemm::Impl::run_library(const Operands& o, const ProductKey& key, Stream stream) {
+  const LibraryProblem problem(o);
+  const auto chosen = tuned.find(key);
+  if (chosen != tuned.end() && chosen->second.form == SmallForm::none &&
+      library.multiply(o, problem, chosen->second, stream)) {
+    return;
+  }
+  // Also where an algorithm does not take this M, though it took its bucket's.
+  ProductKey exact = key;
+  exact.bucket = o.m;
+  auto at = proposed.find(exact);
+  if (at == proposed.end()) {
+    at = proposed.emplace(exact, library.candidates(o, problem, 1).front()).first;
+  }
+  if (!library.multiply(o, problem, at->second, stream)) {
+    fail(ErrorKind::cuda, cat("cuBLASLt refuses its own product of [", o.m, ", ", o.k, "] by [",
+                              o.n, ", ", o.k, "] in ", name_of(o.dtype)));
   }
 }
 
 void Gemm::run(const Operands& operands, Stream stream) {
   if (operands.m == 0 || operands.n == 0) return;
-  const Key key = key_of(operands);
-  const Problem problem(operands);
-  const auto tuned = impl_->tuned.find(key);
-  const bool has_run =
-      tuned != impl_->tuned.end() &&
-      impl_->multiply(operands, problem, tuned->second, stream) == CUBLAS_STATUS_SUCCESS;
-  if (!has_run) {
-    // Also where an algorithm does not take this M, though it took its bucket's.
-    Key exact = key;
-    std::get<0>(exact) = operands.m;
-    auto at = impl_->proposed.find(exact);
-    if (at == impl_->proposed.end()) {
-      at = impl_->proposed.emplace(exact, impl_->candidates(operands, problem, 1).front()).first;
-    }
-    check(impl_->multiply(operands, problem, at->second, stream), "cublasLtMatmul");
+  const ProductKey key = product_key(operands);
+  if (impl_->kernels == Kernels::all) {
+    const auto chosen = impl_->tuned.find(key);
+    const SmallForm form =
+        chosen == impl_->tuned.end() ? likely_small_form(operands) : chosen->second.form;
+    if (takes_small_product(operands, form)) return small_product(operands, form, stream);
   }
+  impl_->run_library(operands, key, stream);
   if (operands.bias != nullptr) {
     add_bias(operands.bias, operands.y, operands.y_stride, operands.m, operands.n, operands.y_dtype,
              stream);
   }
+}
+
+void Gemm::save(const std::string& path) const {
+  write_table(path, text_of(impl_->tuned, machine_of_timings()));
+}
+
+std::string Gemm::load(const std::string& path) {
+  const ReadTable read = read_table(path, machine_of_timings());
+  if (!read.reason.empty()) return cat(path, ": ", read.reason);
+  for (const auto& [key, choice] : read.table) {
+    if (choice.form == SmallForm::none && !impl_->library.knows(key, choice)) {
+      return cat(path, ": names an algorithm that cuBLASLt does not take for n=", key.n,
+                 " k=", key.k, ", up to ", key.bucket, " rows");
+    }
+  }
+  impl_->tuned.insert(read.table.begin(), read.table.end());
+  return {};
 }
 
 }  // namespace trireme::kernels::cuda

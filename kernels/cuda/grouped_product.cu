@@ -127,6 +127,8 @@ void grouped_product(const GroupedProduct& arguments, Stream stream) {
   if (arguments.num_places == 0 || arguments.n == 0) return;
   if (!fits_tensor_cores(arguments)) {
     grouped_product_plain(arguments, stream);
+  } else if (takes_grouped_product_small(arguments)) {
+    grouped_product_small(arguments, stream);
   } else if (arguments.dtype == DType::bfloat16) {
     launch_for_rows<__nv_bfloat16>(arguments, stream);
   } else {

@@ -93,7 +93,7 @@ class Problem {
                        .window = window,
                        .cache = make_cache(k.data(), v.data(), dtype),
                        .batch = {num_seqs(), q_begin.data(), first_position.data(),
-                                 block_table.data(), max_blocks_, num_decodes},
+                                 block_table.data(), max_blocks_, nullptr, num_decodes},
                        .num_tokens = num_tokens_,
                        .out = out.data(),
                        .workspace = workspace.data()},

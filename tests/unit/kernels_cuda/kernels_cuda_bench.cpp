@@ -2,7 +2,8 @@
 /// line each: microseconds, and GB/s of the bytes that must be moved or TFLOP/s of the products.
 /// Operands rotate through gigabytes, so that weights and caches come from memory.
 ///
-/// usage: kernels_cuda_bench [PART...]   parts: small moe decode prefill gemm grouped; none: all
+/// usage: kernels_cuda_bench [PART...]   parts: small moe decode prefill gemm few grouped;
+/// none: all
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -16,6 +17,7 @@
 #include "base/error.h"
 #include "kernels/activation.h"
 #include "kernels/attention.h"
+#include "kernels/cuda/detail/small_product.h"
 #include "kernels/embedding.h"
 #include "kernels/gemm.h"
 #include "kernels/moe.h"
@@ -245,7 +247,7 @@ void bench_moe(Bench& b) {
 }
 
 void bench_grouped(Bench& b) {
-  for (const int64_t m : {1, 8, 64, 256, 1000, 2048, 8192}) {
+  for (const int64_t m : {1, 2, 4, 8, 64, 256, 1000, 2048, 8192}) {
     const Routing routing(b, m);
     const int64_t pairs = m * 8;
     const auto product = [&](const char* name, int64_t n, int64_t k, bool is_first) {
@@ -294,18 +296,19 @@ void bench_attention(Bench& b, int64_t seqs, int64_t num_new, int64_t num_cached
   const int64_t tokens = seqs * num_new, q_bytes = tokens * 32 * 256;
   const double us = b.time(
       [&] {
-        cuda::attention({.q = b.in.next(q_bytes),
-                         .q_stride = 32 * 128,
-                         .num_heads = 32,
-                         .scale = 0.088f,
-                         .cache = {b.in.next(pool_bytes), b.in.next(pool_bytes), kType, num_blocks,
-                                   kv_heads, 64, 128},
-                         .batch = {seqs, as<int32_t>(begin_there), as<int32_t>(first_there),
-                                   as<int32_t>(table_there), max_blocks, num_new == 1 ? seqs : 0},
-                         .num_tokens = tokens,
-                         .out = b.out.next(q_bytes),
-                         .workspace = workspace.data()},
-                        b.get());
+        cuda::attention(
+            {.q = b.in.next(q_bytes),
+             .q_stride = 32 * 128,
+             .num_heads = 32,
+             .scale = 0.088f,
+             .cache = {b.in.next(pool_bytes), b.in.next(pool_bytes), kType, num_blocks, kv_heads,
+                       64, 128},
+             .batch = {seqs, as<int32_t>(begin_there), as<int32_t>(first_there),
+                       as<int32_t>(table_there), max_blocks, nullptr, num_new == 1 ? seqs : 0},
+             .num_tokens = tokens,
+             .out = b.out.next(q_bytes),
+             .workspace = workspace.data()},
+            b.get());
       },
       8);
   const int64_t bytes = 2 * seqs * length * kv_heads * 256 + 2 * q_bytes;
@@ -379,6 +382,58 @@ void bench_gemm(Bench& b) {
   }
 }
 
+/// Few rows: the library's best algorithm, every own form, and what tuning over both has taken.
+void bench_few(Bench& b) {
+  constexpr const char* kFormNames[] = {"", "dot", "rows_8", "rows_16", "rows_32"};
+  cuda::Gemm all, library(cuda::Gemm::Kernels::library);
+  struct Weight {
+    const char* name;
+    int64_t n, k;
+    bool is_logits;
+  };
+  for (const Weight& w : {Weight{"Llama qkv", 6144, 4096, false},
+                          {"Llama o", 4096, 4096, false},
+                          {"Llama gate_up", 28672, 4096, false},
+                          {"Llama down", 4096, 14336, false},
+                          {"Llama head", 128256, 4096, true},
+                          {"Qwen3 qkv", 5120, 2048, false},
+                          {"Qwen3 o", 2048, 4096, false},
+                          {"Qwen3 router", 128, 2048, true},
+                          {"Qwen3 head", 151936, 2048, true}}) {
+    for (const int64_t m : {1, 2, 8, 16}) {
+      const DType y_dtype = w.is_logits ? DType::float32 : kType;
+      const auto operands = [&]() -> cuda::Gemm::Operands {
+        return {.x = b.in.next(m * w.k * 2),
+                .x_stride = w.k,
+                .weight = b.in.next(w.n * w.k * 2),
+                .y = b.out.next(m * w.n * 4),
+                .y_stride = w.n,
+                .y_dtype = y_dtype,
+                .m = m,
+                .n = w.n,
+                .k = w.k};
+      };
+      std::vector<cuda::Gemm::Operands> layers;
+      const int64_t num_layers = std::clamp<int64_t>((int64_t{200} << 20) / (w.n * w.k * 2), 2, 32);
+      for (int64_t layer = 0; layer < num_layers; ++layer) layers.push_back(operands());
+      library.tune(layers, b.get());
+      all.tune(layers, b.get());
+      const int64_t bytes =
+          2 * (w.n * w.k + m * w.k) + m * w.n * static_cast<int64_t>(size_of(y_dtype));
+      const auto line = [&](const char* what, const auto& call) {
+        b.print(cat(w.name, " ", w.n, "x", w.k, " m=", m, " ", what), b.time(call), bytes);
+      };
+      line("library", [&] { library.run(operands(), b.get()); });
+      for (const cuda::SmallForm form : cuda::kSmallForms) {
+        if (!cuda::takes_small_product(operands(), form)) continue;
+        line(kFormNames[static_cast<std::size_t>(form)],
+             [&] { cuda::small_product(operands(), form, b.get()); });
+      }
+      line("tuned", [&] { all.run(operands(), b.get()); });
+    }
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -387,7 +442,8 @@ int main(int argc, char** argv) {
   Bench bench;
   const std::pair<const char*, void (*)(Bench&)> parts[] = {
       {"small", bench_small},     {"moe", bench_moe},   {"decode", bench_decode},
-      {"prefill", bench_prefill}, {"gemm", bench_gemm}, {"grouped", bench_grouped}};
+      {"prefill", bench_prefill}, {"gemm", bench_gemm}, {"few", bench_few},
+      {"grouped", bench_grouped}};
   for (const auto& [name, run] : parts) {
     if (wanted.empty() || wanted.contains(name)) run(bench);
   }

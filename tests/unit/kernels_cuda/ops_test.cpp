@@ -112,11 +112,11 @@ TEST(OpsOnGpu, ALayersAttentionIsThatOfTheCpu) {
   const TensorView actual =
       run(both.gpu, [&](const TensorView& view) { return both.copy(view); }, both.copy(k),
           both.copy(v), positions_there.data(), slots_there.data(),
-          {2, q_begin_there.data(), first_there.data(), table_there.data(), 1, 1});
+          {2, q_begin_there.data(), first_there.data(), table_there.data(), 1, nullptr, 1});
   const std::vector<float> on_gpu = both.values(actual);
   const TensorView expected =
       run(both.cpu, [](const TensorView& view) { return view; }, k, v, positions.data(),
-          slots.data(), {2, q_begin.data(), first.data(), table.data(), 1, 1});
+          slots.data(), {2, q_begin.data(), first.data(), table.data(), 1, nullptr, 1});
 
   kernels::expect_near(on_gpu, values(expected), 5e-5f, "attention");
 }

@@ -1,0 +1,101 @@
+#include "kernels/cuda/detail/launch.cuh"
+#include "kernels/cuda/detail/small_product.h"
+#include "kernels/cuda/detail/vector.cuh"
+
+namespace trireme::kernels::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kRowsOfWarp = 2;
+constexpr int kInFlight = 4;          ///< 16-byte loads of a row and lane
+constexpr int kDepthOfLoad = 32 * 8;  ///< elements of K that a warp loads at once
+
+/// 16 bytes that are read once and kept out of the L1 cache; zeros where nothing is.
+__device__ uint4 load_streaming(const void* from, bool is_there) {
+  uint4 x;
+  asm volatile(
+      "{.reg .pred p; setp.ne.s32 p, %5, 0; "
+      "mov.u32 %0, 0; mov.u32 %1, 0; mov.u32 %2, 0; mov.u32 %3, 0; "
+      "@p ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];}"
+      : "=&r"(x.x), "=&r"(x.y), "=&r"(x.z), "=&r"(x.w)
+      : "l"(from), "r"(static_cast<int>(is_there)));
+  return x;
+}
+
+/// sum += the products of eight elements, in order.
+template <typename T>
+__device__ void add_products(float& sum, const uint4& w, const uint4& x) {
+  const Pack<T, 8> ws = *reinterpret_cast<const Pack<T, 8>*>(&w);
+  const Pack<T, 8> xs = *reinterpret_cast<const Pack<T, 8>*>(&x);
+#pragma unroll
+  for (int i = 0; i < 8; ++i) sum = fmaf(to_float(ws.at[i]), to_float(xs.at[i]), sum);
+}
+
+template <typename T>
+__device__ void store(const Gemm::Operands& o, std::int64_t column, float sum) {
+  if (o.bias != nullptr) sum += o.bias[column];
+  if (o.y_dtype == DType::float32) {
+    static_cast<float*>(o.y)[column] = sum;
+  } else {
+    static_cast<T*>(o.y)[column] = from_float<T>(sum);
+  }
+}
+
+/// A warp computes two columns of the only row; its lanes take turns along K.
+template <typename T>
+__global__ void __launch_bounds__(kThreads, 3)
+    dot_kernel(const __grid_constant__ Gemm::Operands o) {
+  const int lane = threadIdx.x % 32, k = static_cast<int>(o.k);
+  const std::int64_t column =
+      (static_cast<std::int64_t>(blockIdx.x) * (kThreads / 32) + threadIdx.x / 32) * kRowsOfWarp;
+  if (column >= o.n) return;
+  const bool has_second = column + 1 < o.n;
+  const T* x = static_cast<const T*>(o.x);
+  const T* w[kRowsOfWarp];
+  w[0] = static_cast<const T*>(o.weight) + column * o.k;
+  w[1] = has_second ? w[0] + o.k : w[0];
+  float sums[kRowsOfWarp] = {};
+  for (int begin = lane * 8; begin < k; begin += kInFlight * kDepthOfLoad) {
+    uint4 of_w[kRowsOfWarp][kInFlight], of_x[kInFlight];
+#pragma unroll
+    for (int i = 0; i < kInFlight; ++i) {
+      const int at = begin + i * kDepthOfLoad;
+#pragma unroll
+      for (int row = 0; row < kRowsOfWarp; ++row) {
+        of_w[row][i] = load_streaming(w[row] + at, at < k);
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kInFlight; ++i) {
+      const int at = begin + i * kDepthOfLoad;
+      of_x[i] = at < k ? *reinterpret_cast<const uint4*>(x + at) : make_uint4(0, 0, 0, 0);
+    }
+#pragma unroll
+    for (int i = 0; i < kInFlight; ++i) {
+#pragma unroll
+      for (int row = 0; row < kRowsOfWarp; ++row) {
+        add_products<T>(sums[row], of_w[row][i], of_x[i]);
+      }
+    }
+  }
+  // Lanes without a part of K come here early; all meet in the sum.
+  __syncwarp();
+#pragma unroll
+  for (int row = 0; row < kRowsOfWarp; ++row) sums[row] = warp_sum(sums[row]);
+  if (lane == 0) store<T>(o, column, sums[0]);
+  if (lane == 1 && has_second) store<T>(o, column + 1, sums[1]);
+}
+
+}  // namespace
+
+void small_product_dot(const Gemm::Operands& o, Stream stream) {
+  const auto ctas = static_cast<unsigned>(ceil_div(o.n, kThreads / 32 * kRowsOfWarp));
+  if (o.dtype == DType::bfloat16) {
+    dot_kernel<__nv_bfloat16><<<ctas, kThreads, 0, stream>>>(o);
+  } else {
+    dot_kernel<__half><<<ctas, kThreads, 0, stream>>>(o);
+  }
+  check_launch("small_product_dot");
+}
+
+}  // namespace trireme::kernels::cuda
