@@ -1,5 +1,7 @@
 #include "checkpoint/weight_writer.h"
 
+#include <vector>
+
 #include "base/error.h"
 #include "kernels/convert.h"
 #include "tensor/device.h"

@@ -33,6 +33,26 @@ TEST(MakeModel, AcceptsTheGoldens) {
   }
 }
 
+TEST(MakeModel, NeedsNoFilesForSyntheticWeights) {
+  using checkpoint::WeightLoader;
+  for (const char* family :
+       {"llama", "mistral", "qwen2", "qwen3", "mixtral", "qwen3_moe", "olmoe"}) {
+    const ModelConfig config = checkpoint::load_model_config(kGoldens + family);
+    const BuildOptions options{.sizes = {},
+                               .coordinates = {},
+                               .layers = {0, static_cast<int>(config.num_layers)},
+                               .max_seq_len = 64};
+    WeightLoader counting({.mode = WeightLoader::Mode::count});
+    WeightLoader loader({.mode = WeightLoader::Mode::synthetic});
+
+    make_model(config, options, counting);
+    const auto model = make_model(config, options, loader);
+
+    EXPECT_GT(loader.load().bytes_kept, 0) << family;
+    EXPECT_EQ(counting.allocated_bytes(), loader.allocated_bytes()) << family;
+  }
+}
+
 TEST(MakeModel, NamesTheKnownArchitecturesForAnUnknownOne) {
   const std::string message =
       refusal_of("llama", [](ModelConfig& config) { config.architecture = "GPT2LMHeadModel"; });
