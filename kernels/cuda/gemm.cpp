@@ -5,7 +5,7 @@
 #include <functional>
 #include <vector>
 
-#include "kernels/cuda/detail/library_product.h"
+#include "kernels/cuda/detail/library_product.cuh"
 #include "kernels/norm.h"
 
 namespace trireme::kernels::cuda {
@@ -216,12 +216,10 @@ std::string Gemm::load(const std::string& path) {
   const ReadTable read = read_table(path, machine_of_timings());
   if (!read.reason.empty()) return cat(path, ": ", read.reason);
   for (const auto& [key, choice] : read.table) {
-    if (choice.form == SmallForm::none && !impl_->library.knows(key, choice)) {
-      return cat(path, ": names an algorithm that cuBLASLt does not take for n=", key.n,
-                 " k=", key.k, ", up to ", key.bucket, " rows");
-    }
+    // An algorithm that the library does not take for the whole bucket is looked for again.
+    const bool is_own = choice.form != SmallForm::none;
+    if (is_own || impl_->library.knows(key, choice)) impl_->tuned.emplace(key, choice);
   }
-  impl_->tuned.insert(read.table.begin(), read.table.end());
   return {};
 }
 

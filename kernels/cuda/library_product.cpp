@@ -1,4 +1,4 @@
-#include "kernels/cuda/detail/library_product.h"
+#include "kernels/cuda/detail/library_product.cuh"
 
 #include <algorithm>
 #include <array>

@@ -127,8 +127,8 @@ struct SmallData {
     cpu::Gemm on_cpu(cpu::detect_instruction_set(), false);
     on_cpu.run({.x = x.floats.data(),
                 .x_stride = k + 8,
-                .weight = w.data(),
-                .weight_dtype = dtype,
+                .weight = w.floats.data(),
+                .weight_dtype = DType::float32,
                 .bias = bias.data(),
                 .y = expected.data(),
                 .y_stride = n,
