@@ -3,6 +3,8 @@
 
 # All programs with label unit: what the sanitizer build needs.
 add_custom_target(unit_tests)
+# All programs with label gpu.
+add_custom_target(gpu_tests)
 
 # add_unit_test(NAME SOURCES a_test.cpp ... LIBRARIES targets [TIMEOUT s]): no MPI, no GPU.
 function(add_unit_test name)

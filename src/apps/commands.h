@@ -12,6 +12,7 @@ namespace trireme::apps {
 int run_command(const std::vector<std::string>& arguments);
 int plan_command(const std::vector<std::string>& arguments);
 int eplb_command(const std::vector<std::string>& arguments);
+int bench_command(const std::vector<std::string>& arguments);
 int prompts_command(const std::vector<std::string>& arguments);
 int results_command(const std::vector<std::string>& arguments);
 

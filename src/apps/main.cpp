@@ -25,6 +25,7 @@ constexpr Command kCommands[] = {
     {"run", "runs a prompt file through a model, under mpirun or srun: the job", apps::run_command},
     {"plan", "checks a run without starting it: layout, memory, disk", apps::plan_command},
     {"eplb", "places the experts of a model on the ranks, from recorded loads", apps::eplb_command},
+    {"bench", "measures the engine and the kernels on this machine", apps::bench_command},
     {"prompts", "makes and shows prompt files", apps::prompts_command},
     {"results", "shows, exports and rescues result files", apps::results_command},
 };

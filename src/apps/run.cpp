@@ -15,6 +15,7 @@
 #include "job/agreement.h"
 #include "job/run_job.h"
 #include "job/signals.h"
+#include "ops/cuda_context.h"
 #include "topology/topology.h"
 
 namespace trireme::apps {
@@ -69,6 +70,11 @@ void require_one_world(const comm::MpiComm& world, const Log& log) {
   throw job::StageFailed(exit_code(ErrorKind::config));
 }
 
+bool has_gpu() {
+  if constexpr (ops::kHasCuda) return tensor::num_devices() > 0;
+  return false;
+}
+
 int run_in_world(const std::vector<std::string>& arguments, const comm::MpiComm& world) {
   const comm::MpiComm node = world.split_by_node();
   const Log early({.is_rank_0 = world.rank() == 0, .prefix = prefix_of(world)});
@@ -83,6 +89,7 @@ int run_in_world(const std::vector<std::string>& arguments, const comm::MpiComm&
   config::Surroundings surroundings{.world = world.size(),
                                     .ranks_on_node = node.size(),
                                     .cores_on_node = cores,
+                                    .has_gpu = has_gpu(),
                                     .must_run = true};
   config::RunConfig run_config;
   config::ParallelSizes given;

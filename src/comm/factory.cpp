@@ -8,7 +8,9 @@
 namespace trireme::comm {
 
 std::unique_ptr<Communicator> make_communicator(MpiComm group, const std::string& backend) {
-  if (backend == "mpi") return std::make_unique<MpiCommunicator>(std::move(group));
+  // A rank alone exchanges nothing.
+  if (backend == "mpi" || !group || group.size() == 1)
+    return std::make_unique<MpiCommunicator>(std::move(group));
   fail(ErrorKind::config,
        cat("comm: '", backend, "' is not available in this build; expected mpi"));
 }

@@ -156,6 +156,14 @@ class Validator {
          [&] { return cat("mpi, since device is ", device); });
     rule({"device"}, !surroundings_.must_run || device == "cpu" || surroundings_.has_gpu,
          [] { return "cpu, since this build or this machine has no GPU (--device cpu)"; });
+    const ParallelSizes& sizes = config_.parallel;
+    rule({"tensor_parallel_size", "pipeline_parallel_size", "context_parallel_size", "device"},
+         !surroundings_.must_run || device == "cpu" ||
+             (sizes.tensor_parallel_size == 1 && sizes.pipeline_parallel_size == 1 &&
+              sizes.context_parallel_size == 1),
+         [] {
+           return "1 on cuda: a replica computes on one GPU, and data_parallel_size takes more";
+         });
   }
 
   /// Rule 15, as far as two values must fit each other.

@@ -7,6 +7,21 @@
 
 namespace trireme::engine {
 
+SampleRow make_sample_row(const PlanRow& row, const Slot& slot, std::int64_t logits_row) {
+  SampleRow sample;
+  sample.logits_row = logits_row;
+  sample.params = &slot.params;
+  sample.key = slot.noise_key;
+  sample.position = row.first_position + row.num_tokens;
+  if (slot.params.has_penalty()) {
+    const std::span<const std::int32_t> tokens = slot.tokens;
+    sample.prompt = tokens.first(static_cast<std::size_t>(slot.prompt_length));
+    sample.generated = tokens.subspan(static_cast<std::size_t>(slot.prompt_length));
+  }
+  if (sample.position - slot.prompt_length < slot.params.min_tokens) sample.banned = slot.banned;
+  return sample;
+}
+
 const layers::ForwardBatch& BatchBuilder::build(const StepPlan& plan, const SlotTable& slots,
                                                 bool with_logits,
                                                 std::span<layers::ExpertChoice> choices) {
@@ -93,20 +108,7 @@ void BatchBuilder::add_logit_rows(const StepPlan& plan, const SlotTable& slots) 
       logit_rows_.push_back(first_token + offset);
     }
     if (row.samples()) {
-      const Slot& slot = slots[row.slot];
-      SampleRow sample;
-      sample.logits_row = std::ssize(logit_rows_);
-      sample.params = &slot.params;
-      sample.key = slot.noise_key;
-      sample.position = row.first_position + row.num_tokens;
-      if (slot.params.has_penalty()) {
-        const std::span<const std::int32_t> tokens = slot.tokens;
-        sample.prompt = tokens.first(static_cast<std::size_t>(slot.prompt_length));
-        sample.generated = tokens.subspan(static_cast<std::size_t>(slot.prompt_length));
-      }
-      if (sample.position - slot.prompt_length < slot.params.min_tokens)
-        sample.banned = slot.banned;
-      sample_rows_.push_back(sample);
+      sample_rows_.push_back(make_sample_row(row, slots[row.slot], std::ssize(logit_rows_)));
       logit_rows_.push_back(first_token + row.num_tokens - 1);
     }
     first_token += row.num_tokens;

@@ -10,6 +10,9 @@
 
 namespace trireme::engine {
 
+/// What a row of a plan draws from that row of the logits; the slot outlives it.
+SampleRow make_sample_row(const PlanRow& row, const Slot& slot, std::int64_t logits_row);
+
 /// Turns a plan and the slot table into the arrays that a forward pass reads. Owns them; a built
 /// batch is valid until the next build().
 class BatchBuilder {

@@ -15,21 +15,23 @@ Engine::Engine(const EngineOptions& options, EngineParts parts)
   const layers::KvSpec& spec = parts_.model.kv_spec();
   kv_capacity_ = parts_.groups.sequence.min(kv_capacity(spec, options_.kv));
   const std::vector<PoolShape> pools = pool_shapes(spec, options_.kv, kv_capacity_);
-  kv_cache_ = std::make_unique<KvCache>(spec, options_.kv, pools);
+  kv_cache_ = std::make_unique<KvCache>(
+      spec, options_.kv, pools,
+      parts_.context.ops.is_on_gpu() ? tensor::Place::device : tensor::Place::host);
   channel_ = std::make_unique<PlanChannel>(parts_.groups.sequence, [this] { idle(); });
-  runner_ =
-      std::make_unique<ModelRunner>(RunnerParts{.model = parts_.model,
-                                                .context = parts_.context,
-                                                .kv_cache = *kv_cache_,
-                                                .topology = parts_.topology,
-                                                .rank = parts_.rank,
-                                                .hidden_size = parts_.hidden_size,
-                                                .vocab_size = parts_.vocab_size,
-                                                .tokens_per_block = options_.kv.tokens_per_block,
-                                                .max_batch_size = options_.limits.max_batch_size,
-                                                .max_num_tokens = options_.limits.max_num_tokens,
-                                                .keeps_choices = options_.keeps_choices,
-                                                .idle = [this] { idle(); }});
+  runner_ = make_step_runner({.model = parts_.model,
+                              .context = parts_.context,
+                              .kv_cache = *kv_cache_,
+                              .topology = parts_.topology,
+                              .rank = parts_.rank,
+                              .hidden_size = parts_.hidden_size,
+                              .vocab_size = parts_.vocab_size,
+                              .tokens_per_block = options_.kv.tokens_per_block,
+                              .max_batch_size = options_.limits.max_batch_size,
+                              .max_num_tokens = options_.limits.max_num_tokens,
+                              .max_seq_len = options_.kv.max_seq_len,
+                              .keeps_choices = options_.keeps_choices,
+                              .idle = [this] { idle(); }});
   parts_.context.progress = [this] { poll(); };
   if (!parts_.topology.is_leader(parts_.rank)) return;
   scheduler_ = std::make_unique<Scheduler>(

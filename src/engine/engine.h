@@ -4,10 +4,10 @@
 #include <functional>
 #include <memory>
 
-#include "engine/model_runner.h"
 #include "engine/plan_channel.h"
 #include "engine/request.h"
 #include "engine/scheduler.h"
+#include "engine/step_runner.h"
 
 namespace trireme::engine {
 
@@ -93,7 +93,7 @@ class Engine {
   EngineParts parts_;
   std::int64_t kv_capacity_ = 0;
   std::unique_ptr<KvCache> kv_cache_;
-  std::unique_ptr<ModelRunner> runner_;
+  std::unique_ptr<StepRunner> runner_;
   std::unique_ptr<PlanChannel> channel_;
   std::unique_ptr<Scheduler> scheduler_;  ///< leaders
   std::deque<std::int64_t> unread_steps_;

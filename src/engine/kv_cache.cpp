@@ -29,7 +29,8 @@ std::vector<PoolShape> pool_shapes(const layers::KvSpec& spec, const KvOptions& 
 }
 
 KvCache::KvCache(const layers::KvSpec& spec, const KvOptions& options,
-                 const std::vector<PoolShape>& pools) {
+                 const std::vector<PoolShape>& pools, tensor::Place place) {
+  tensor::Slab slab(place, "the KV cache", "kv_cache_config.free_gpu_memory_fraction");
   std::int64_t num_layers = 0;
   for (const layers::LayerGroup& group : spec.groups) num_layers += std::ssize(group.layers);
   views_.resize(static_cast<std::size_t>(num_layers));
@@ -43,9 +44,9 @@ KvCache::KvCache(const layers::KvSpec& spec, const KvOptions& options,
       view.head_dim = spec.head_dim;
       const tensor::Shape shape{view.num_blocks, view.num_kv_heads, view.tokens_per_block,
                                 view.head_dim};
-      memory_.emplace_back(shape, options.dtype);
+      memory_.push_back(slab.take(shape, options.dtype));
       view.k = memory_.back().view().data;
-      memory_.emplace_back(shape, options.dtype);
+      memory_.push_back(slab.take(shape, options.dtype));
       view.v = memory_.back().view().data;
     }
   }

@@ -29,8 +29,8 @@ std::vector<PoolShape> pool_shapes(const layers::KvSpec& spec, const KvOptions& 
 /// The memory behind the blocks of this rank's layers.
 class KvCache {
  public:
-  KvCache(const layers::KvSpec& spec, const KvOptions& options,
-          const std::vector<PoolShape>& pools);
+  KvCache(const layers::KvSpec& spec, const KvOptions& options, const std::vector<PoolShape>& pools,
+          tensor::Place place);
 
   /// By layer of this stage.
   std::span<const kernels::KvCache> layers() const { return views_; }

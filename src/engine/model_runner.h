@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <memory>
 #include <vector>
 
@@ -12,47 +11,23 @@
 #include "engine/sampler.h"
 #include "engine/slot_table.h"
 #include "engine/step_results.h"
+#include "engine/step_runner.h"
 #include "models/model.h"
 
 namespace trireme::engine {
 
-/// What a model runner works with; everything outlives it.
-struct RunnerParts {
-  models::CausalLm& model;
-  layers::ForwardContext& context;
-  KvCache& kv_cache;
-  const topology::Topology& topology;
-  int rank = 0;
-  std::int64_t hidden_size = 0, vocab_size = 0;
-  std::int64_t tokens_per_block = 16;
-  std::int64_t max_batch_size = 64, max_num_tokens = 2048;
-  bool keeps_choices = false;  ///< the experts that each token chose, beside their counts
-  std::function<void()> idle;  ///< called while waiting for another stage
-};
-
-/// Executes plans on one rank: its stage's layers, the transfers to its neighbours, sampling on the
-/// last stage. All ranks of a group execute the same plans in the same order (DESIGN section 5, "A
-/// step on one rank").
-class ModelRunner {
+/// Executes plans on the CPU, on any number of ranks: a step is done when launch() returns.
+class ModelRunner : public StepRunner {
  public:
   explicit ModelRunner(const RunnerParts& parts);
 
-  /// Executes one step, or with a plan without rows only what it says of steps before. Collective
-  /// over the stage's tp and ffn groups; sends do not block.
-  void launch(const StepPlan& plan);
+  void launch(const StepPlan& plan) override;
+  std::vector<RowResult> read(int lane) override;
+  void finish() override;
 
-  /// First stage: the results of the lane's oldest step that were not read yet, one per row; waits
-  /// for them. Complete on the leader; the others see tokens only.
-  std::vector<RowResult> read(int lane);
-
-  /// Waits for what is still under way.
-  void finish();
-
-  /// What this rank counted so far; nothing where another rank counts the same tokens.
-  const ExpertLoadCounts& expert_counts() const { return counter_.counts(); }
-
-  double forward_seconds() const { return forward_seconds_; }
-  double sample_seconds() const { return sample_seconds_; }
+  const ExpertLoadCounts& expert_counts() const override { return counter_.counts(); }
+  double forward_seconds() const override { return forward_seconds_; }
+  double sample_seconds() const override { return sample_seconds_; }
 
  private:
   /// Buffers and transfers of one lane; a buffer is used again when its transfer is done.

@@ -122,6 +122,15 @@ class RunJob {
   bool says_stop_ = false;
 };
 
+/// This part of what is free on the GPU; 0 without one.
+std::int64_t gpu_bytes(double fraction) {
+  if constexpr (ops::kHasCuda) {
+    return static_cast<std::int64_t>(fraction *
+                                     static_cast<double>(tensor::device_memory().free_bytes));
+  }
+  return 0;
+}
+
 std::vector<int> RunJob::leaders() const {
   std::vector<int> ranks;
   for (int rank = 0; rank < world_.size(); ++rank) {
@@ -162,13 +171,14 @@ void RunJob::open_files() {
     config::require_none(models::check_layout(files_->model, config_, topology_.sizes(), &given_));
     check_placement(*files_, config_, topology_.sizes());
     // Builds the model without memory, so a tensor that is not there is found here as well.
-    config::require_none(
-        models::check_memory({.checkpoint = files_->checkpoint,
-                              .model = files_->model,
-                              .config = config_,
-                              .sizes = topology_.sizes(),
-                              .placement = files_->placement ? &*files_->placement : nullptr,
-                              .device_memory_bytes = memory_bytes() / node_.size()}));
+    config::require_none(models::check_memory(
+        {.checkpoint = files_->checkpoint,
+         .model = files_->model,
+         .config = config_,
+         .sizes = topology_.sizes(),
+         .placement = files_->placement ? &*files_->placement : nullptr,
+         .device_memory_bytes =
+             config_.device == "cuda" ? gpu_bytes(1) : memory_bytes() / node_.size()}));
   });
 }
 
@@ -270,7 +280,10 @@ engine::EngineOptions RunJob::engine_options() const {
                 .max_num_tokens = config_.limits.max_num_tokens};
   const std::string& kv_dtype =
       config_.kv_cache.dtype == "auto" ? config_.dtype : config_.kv_cache.dtype;
-  options.kv.dtype = float_dtype_from_name(kv_dtype).value_or(DType::float32);
+  options.kv.dtype = float_dtype_from_name(kv_dtype).value_or(model_->activation_dtype());
+  if (model_->is_on_gpu()) {
+    options.kv.memory_bytes = gpu_bytes(config_.kv_cache.free_gpu_memory_fraction);
+  }
   options.enable_block_reuse = config_.kv_cache.enable_block_reuse;
   options.plan_ahead = config_.limits.plan_ahead;
   options.keeps_choices = config_.paths.record_choices;

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "job/agreement.h"
 #include "job/progress.h"
+#include "models/memory_plan.h"
 
 namespace trireme::job {
 namespace {
@@ -41,6 +42,11 @@ models::BuildOptions build_options(const config::RunConfig& config, const RunFil
   return options;
 }
 
+/// The ranks of a node take its GPUs in turn.
+void use_gpu_of(const comm::MpiComm& node) {
+  if constexpr (ops::kHasCuda) tensor::use_device(node.rank() % tensor::num_devices());
+}
+
 /// Says every few seconds how far a long loading is.
 class LoadingProgress {
  public:
@@ -73,14 +79,13 @@ RunModel::RunModel(const config::RunConfig& config, const RunFiles& files, const
   const double begin = monotonic_seconds();
   together(world, log,
            [&] { groups_ = comm::make_process_groups(world.duplicate(), topology, config.comm); });
-  ops_ = std::make_unique<ops::Context>(terms.instruction_set, config.dtype == "bfloat16");
-  context_ = std::make_unique<layers::ForwardContext>(
-      layers::ForwardContext{.ops = *ops_,
-                             .groups = groups_,
-                             .attention_dp = topology.sizes().attention_dp,
-                             .moe_max_num_tokens = config.moe.max_num_tokens,
-                             .progress = {}});
-  checkpoint::WeightLoader loader(files.checkpoint, &node);
+  checkpoint::WeightLoader::Options loading;
+  if (config.device == "cuda") {
+    loading.place = tensor::Place::device;
+    loading.dtype = float_dtype_from_name(config.dtype).value_or(files.model.dtype);
+    together(world, log, [&] { use_gpu_of(node); });
+  }
+  checkpoint::WeightLoader loader(files.checkpoint, &node, loading);
   together(world, log, [&] {
     model_ = models::make_model(
         files.model, build_options(config, files, terms, topology, world.rank()), loader);
@@ -88,11 +93,40 @@ RunModel::RunModel(const config::RunConfig& config, const RunFiles& files, const
   checkpoint::WeightLoader::Summary summary;
   together(world, log,
            [&] { summary = loader.load(LoadingProgress(log, config.progress_interval_s)); });
+  together(world, log, [&] { make_context(config, files, terms, topology, world.rank()); });
   const std::int64_t read = node.sum(summary.bytes_read);
   log.info(cat("weights: read ", bytes_text(static_cast<double>(read)),
                " on this node (files: ", bytes_text(static_cast<double>(summary.file_bytes)),
                "), kept ", bytes_text(static_cast<double>(summary.bytes_kept)), " on rank 0, ",
                duration_text(monotonic_seconds() - begin)));
+}
+
+void RunModel::make_context(const config::RunConfig& config, const RunFiles& files,
+                            const RunTerms& terms, const topology::Topology& topology, int rank) {
+  if (config.device == "cuda") {
+    if constexpr (ops::kHasCuda) {
+      const models::MemoryPlan plan = models::plan_memory(
+          {.checkpoint = files.checkpoint,
+           .model = files.model,
+           .config = config,
+           .sizes = topology.sizes(),
+           .placement = files.placement ? &*files.placement : nullptr,
+           .device_memory_bytes = static_cast<std::int64_t>(tensor::device_memory().free_bytes)},
+          topology.coordinates(rank));
+      auto cuda = std::make_shared<ops::CudaContext>(static_cast<std::size_t>(plan.arena_bytes),
+                                                     files.model.head_dim);
+      ops_ = std::make_unique<ops::Context>(
+          std::move(cuda), float_dtype_from_name(config.dtype).value_or(files.model.dtype));
+    }
+  } else {
+    ops_ = std::make_unique<ops::Context>(terms.instruction_set, config.dtype == "bfloat16");
+  }
+  context_ = std::make_unique<layers::ForwardContext>(
+      layers::ForwardContext{.ops = *ops_,
+                             .groups = groups_,
+                             .attention_dp = topology.sizes().attention_dp,
+                             .moe_max_num_tokens = config.moe.max_num_tokens,
+                             .progress = {}});
 }
 
 }  // namespace trireme::job

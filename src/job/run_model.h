@@ -35,7 +35,14 @@ class RunModel {
   layers::ForwardContext& context() { return *context_; }
   models::CausalLm& model() { return *model_; }
 
+  /// Where and in what the model computes.
+  bool is_on_gpu() const { return ops_->is_on_gpu(); }
+  DType activation_dtype() const { return ops_->activation_dtype; }
+
  private:
+  void make_context(const config::RunConfig& config, const RunFiles& files, const RunTerms& terms,
+                    const topology::Topology& topology, int rank);
+
   comm::ProcessGroups groups_;
   std::unique_ptr<ops::Context> ops_;
   std::unique_ptr<layers::ForwardContext> context_;

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "checkpoint/checkpoint.h"
+#include "models/device_workspace.h"
 #include "models/model.h"
 
 namespace trireme::test {
@@ -44,6 +45,7 @@ class ListSink : public engine::ResultSink {
                                                   completion.prompt_logprobs.end());
     }
     row["top_ids"] = completion.top_ids;
+    row["top_logprobs"] = completion.top_logprobs;
     row["error"] = completion.error;
     row["finish_reason"] = static_cast<int>(completion.finish_reason);
     rows.push_back(std::move(row));
@@ -71,6 +73,7 @@ void read_rows(const std::string& text, EngineOutcome& outcome) {
     row.at("logprobs").get_to(result.logprobs);
     if (row.contains("prompt_logprobs")) row.at("prompt_logprobs").get_to(result.prompt_logprobs);
     row.at("top_ids").get_to(result.top_ids);
+    row.at("top_logprobs").get_to(result.top_logprobs);
     row.at("error").get_to(result.error);
     row.at("finish_reason").get_to(result.finish_reason);
     const auto key =
@@ -105,6 +108,26 @@ Json expert_counts(const engine::ExpertLoadCounts& counts) {
   return all;
 }
 
+std::unique_ptr<ops::Context> make_ops(const EngineCase& engine_case,
+                                       const checkpoint::ModelConfig& config,
+                                       const models::CausalLm& model) {
+  if constexpr (ops::kHasCuda) {
+    if (engine_case.on_gpu) {
+      const std::int64_t bytes = models::device_arena_bytes(
+          config, engine_case.sizes, model.kv_spec(),
+          {.num_tokens = std::max(engine_case.max_num_tokens, engine_case.max_batch_size),
+           .num_logit_rows = engine_case.max_batch_size,
+           .num_vocab_columns = model.vocab_shard().num_columns,
+           .dtype = engine_case.kv_dtype});
+      return std::make_unique<ops::Context>(
+          std::make_shared<ops::CudaContext>(static_cast<std::size_t>(bytes), config.head_dim),
+          engine_case.kv_dtype);
+    }
+  }
+  return std::make_unique<ops::Context>(kernels::cpu::detect_instruction_set(),
+                                        engine_case.rounds_to_bf16);
+}
+
 }  // namespace
 
 EngineOutcome run_engines(const comm::MpiComm& world, const EngineCase& engine_case,
@@ -114,13 +137,9 @@ EngineOutcome run_engines(const comm::MpiComm& world, const EngineCase& engine_c
   const auto config = checkpoint::load_model_config(engine_case.model_dir);
   const auto checkpoint = checkpoint::Checkpoint::open(engine_case.model_dir);
   const auto groups = comm::make_process_groups(world.duplicate(), topology, "mpi");
-  ops::Context ops(kernels::cpu::detect_instruction_set(), false);
-  layers::ForwardContext context{.ops = ops,
-                                 .groups = groups,
-                                 .attention_dp = engine_case.sizes.attention_dp,
-                                 .moe_max_num_tokens = engine_case.moe_max_num_tokens,
-                                 .progress = {}};
-  checkpoint::WeightLoader loader(checkpoint, &groups.node);
+  checkpoint::WeightLoader::Options loading;
+  if (engine_case.on_gpu) loading = {.place = tensor::Place::device, .dtype = engine_case.kv_dtype};
+  checkpoint::WeightLoader loader(checkpoint, &groups.node, loading);
   const topology::Coordinates at = topology.coordinates(rank);
   const auto model =
       models::make_model(config,
@@ -133,6 +152,12 @@ EngineOutcome run_engines(const comm::MpiComm& world, const EngineCase& engine_c
                           .experts = engine_case.experts},
                          loader);
   loader.load();
+  const std::unique_ptr<ops::Context> ops = make_ops(engine_case, config, *model);
+  layers::ForwardContext context{.ops = *ops,
+                                 .groups = groups,
+                                 .attention_dp = engine_case.sizes.attention_dp,
+                                 .moe_max_num_tokens = engine_case.moe_max_num_tokens,
+                                 .progress = {}};
 
   ListSource source(requests, topology.sequence_group_index(rank), topology.num_sequence_groups());
   ListSink sink;

@@ -27,6 +27,8 @@ struct EngineCase {
   bool enable_reuse = true;
   bool enable_chunked_prefill = true;
   DType kv_dtype = DType::float32;
+  bool rounds_to_bf16 = false;  ///< on the CPU: activations in products
+  bool on_gpu = false;          ///< one rank; weights and activations of kv_dtype
   std::vector<std::int32_t> eos_token_ids;
   layers::ExpertPlacement experts = {};
 };
@@ -36,6 +38,7 @@ struct RowOutcome {
   std::vector<float> logprobs;
   std::vector<float> prompt_logprobs;  ///< without the first
   std::vector<std::int32_t> top_ids;
+  std::vector<float> top_logprobs;
   std::string error;
   int finish_reason = 0;
 

@@ -1,0 +1,10 @@
+#pragma once
+
+#include "apps/subcommands.h"
+
+namespace trireme::apps {
+
+/// The commands behind `bench`.
+Subcommand bench_engine_subcommand();
+
+}  // namespace trireme::apps
