@@ -16,17 +16,8 @@ struct OwnLogits {
   float at[kIdsPerThread];
 
   __device__ OwnLogits(const RowLogits& logits, int first_quad) {
-    const int own_quad = first_quad + static_cast<int>(threadIdx.x);
     Quad quads[kQuadsPerThread];
-    if (logits.is_wide && 4 * (first_quad + kQuadsPerPart) <= logits.vocab_size) {
-#pragma unroll
-      for (int i = 0; i < kQuadsPerThread; ++i) {
-        quads[i] = logits.load_whole(own_quad + i * kScanThreads);
-      }
-    } else {
-#pragma unroll
-      for (int i = 0; i < kQuadsPerThread; ++i) quads[i] = logits.load(own_quad + i * kScanThreads);
-    }
+    logits.load(first_quad + static_cast<int>(threadIdx.x), kScanThreads, quads);
 #pragma unroll
     for (int i = 0; i < kIdsPerThread; ++i) at[i] = without_nan(quads[i / 4].at[i % 4]);
   }

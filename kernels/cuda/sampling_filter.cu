@@ -144,7 +144,7 @@ __device__ void list_top(const Sampling& s, const SamplingRow& row, std::int64_t
 }
 
 /// A row a cta; blockIdx.y 0 draws, 1 lists the best.
-__global__ void __launch_bounds__(kSelectThreads) filter_kernel(const Sampling s) {
+__global__ void __launch_bounds__(kSelectThreads, 3) filter_kernel(const Sampling s) {
   __shared__ SelectMemory memory;
   const std::int64_t row_idx = blockIdx.x;
   const SamplingRow row = s.rows[row_idx];

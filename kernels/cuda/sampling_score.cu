@@ -43,11 +43,7 @@ __global__ void __launch_bounds__(kThreads) score_kernel(const Scoring s) {
   const int num_quads = logits.num_quads();
   for (int base = 0; base < num_quads; base += kThreads * kQuadsAtOnce) {
     Quad quads[kQuadsAtOnce];
-#pragma unroll
-    for (int i = 0; i < kQuadsAtOnce; ++i) {
-      // Behind the last id there is −inf.
-      quads[i] = logits.load(base + i * kThreads + static_cast<int>(threadIdx.x));
-    }
+    logits.load(base + static_cast<int>(threadIdx.x), kThreads, quads);
     own.add(quads);
   }
   const float largest = cta_reduce(own.largest, Larger());

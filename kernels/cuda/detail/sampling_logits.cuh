@@ -28,10 +28,6 @@ struct RowLogits {
         is_wide(reinterpret_cast<std::uintptr_t>(values) % 16 == 0) {}
 
   __device__ int num_quads() const { return (vocab_size + 3) / 4; }
-  __device__ Quad load_whole(int quad) const {
-    const float4 four = *reinterpret_cast<const float4*>(values + 4 * quad);
-    return {four.x, four.y, four.z, four.w};
-  }
   /// Ids behind the last are −inf.
   __device__ Quad load(int quad) const {
     if (is_wide && 4 * quad + 4 <= vocab_size) return load_whole(quad);
@@ -41,6 +37,23 @@ struct RowLogits {
       result.at[i] = 4 * quad + i < vocab_size ? values[4 * quad + i] : -INFINITY;
     }
     return result;
+  }
+  /// Quads first, first + step, ...: all of them under way at once.
+  template <int kCount>
+  __device__ void load(int first, int step, Quad (&quads)[kCount]) const {
+    if (is_wide && 4 * (first + (kCount - 1) * step) + 4 <= vocab_size) {
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) quads[i] = load_whole(first + i * step);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) quads[i] = load(first + i * step);
+    }
+  }
+
+ private:
+  __device__ Quad load_whole(int quad) const {
+    const float4 four = *reinterpret_cast<const float4*>(values + 4 * quad);
+    return {four.x, four.y, four.z, four.w};
   }
 };
 

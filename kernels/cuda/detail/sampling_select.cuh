@@ -156,11 +156,40 @@ __device__ void find_crossing(SelectMemory& memory, unsigned long long before, d
 /// Calls visit(logit, id) for the ids of a row, each by one thread.
 template <typename Visit>
 __device__ void for_each_id(const RowLogits& logits, const Visit& visit) {
+  constexpr int kAtOnce = 4;
   const int num_quads = logits.num_quads();
-  for (int quad = static_cast<int>(threadIdx.x); quad < num_quads; quad += kSelectThreads) {
-    const Quad four = logits.load(quad);
-    for (int i = 0; i < 4; ++i) {
-      if (4 * quad + i < logits.vocab_size) visit(four.at[i], 4 * quad + i);
+  for (int first = static_cast<int>(threadIdx.x); first < num_quads;
+       first += kAtOnce * kSelectThreads) {
+    Quad quads[kAtOnce];
+    logits.load(first, kSelectThreads, quads);
+#pragma unroll
+    for (int i = 0; i < 4 * kAtOnce; ++i) {
+      const int id = 4 * (first + i / 4 * kSelectThreads) + i % 4;
+      if (id < logits.vocab_size) visit(quads[i / 4].at[i % 4], id);
+    }
+  }
+}
+
+/// Calls visit(largest logit, first quad) for the groups of ids of a row whose largest the scan has
+/// left.
+template <typename Visit>
+__device__ void for_each_group(const RowWorkspace& workspace, const Visit& visit) {
+  constexpr int kAtOnce = 8;
+  const float* maxima = workspace.maxima();
+  const int num_groups = workspace.num_parts * kScanThreads;
+  for (int first = static_cast<int>(threadIdx.x); first < num_groups;
+       first += kAtOnce * kSelectThreads) {
+    float largest[kAtOnce];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int group = first + i * kSelectThreads;
+      largest[i] = group < num_groups ? maxima[group] : 0;
+    }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int group = first + i * kSelectThreads;
+      if (group >= num_groups) break;
+      visit(largest[i], group / kScanThreads * kQuadsPerPart + group % kScanThreads);
     }
   }
 }
@@ -220,19 +249,15 @@ __device__ inline void list(SelectMemory& memory, Place place) {
 }
 
 /// Lists a row's first places, sorted: at least `count` of them, which is at most the row's ids and
-/// kMostListed. The count-th largest of the largest of groups of ids is a bound that so many reach
-/// and few more, so that of the row only the groups that reach it are read.
+/// kMostListed. The count-th largest of the groups' largest is a bound that so many reach and few
+/// more, so that of the row only the groups that reach it are read.
 __device__ inline void list_first(const RowLogits& logits, const Order& order,
                                   const RowWorkspace& workspace, int count, SelectMemory& memory) {
-  const float* maxima = workspace.maxima();
-  const int num_maxima = workspace.num_parts * kScanThreads;
   const auto thread = static_cast<int>(threadIdx.x);
   clear_bins(memory);
-  for (int i = thread; i < num_maxima; i += kSelectThreads) {
-    if (maxima[i] > -INFINITY) {
-      Counts::add(memory, order.nearness(order.value(maxima[i])), 0);
-    }
-  }
+  for_each_group(workspace, [&](float largest, int) {
+    if (largest > -INFINITY) Counts::add(memory, order.nearness(order.value(largest)), 0);
+  });
   __syncthreads();
   find_crossing<Counts>(memory, 0, count);
   // What is in bin 0 has no bound, and may be NaN.
@@ -240,16 +265,16 @@ __device__ inline void list_first(const RowLogits& logits, const Order& order,
   const Place floor = static_cast<Place>(bound) << kDistanceShift;
   if (thread == 0) memory.num_listed = 0;
   __syncthreads();
-  for (int i = thread; i < num_maxima; i += kSelectThreads) {
-    if (bound > 0 && order.nearness(order.value(maxima[i])) < bound) continue;
-    const int quad = i / kScanThreads * kQuadsPerPart + i % kScanThreads;
-    for (int j = 0; j < 4 * kQuadsPerThread; ++j) {
-      const int id = 4 * (quad + j / 4 * kScanThreads) + j % 4;
-      if (id >= logits.vocab_size) break;
-      const Place place = order.place(logits.values[id], id);
-      if (place >= floor) list(memory, place);
+  for_each_group(workspace, [&](float largest, int first_quad) {
+    if (bound > 0 && order.nearness(order.value(largest)) < bound) return;
+    Quad quads[kQuadsPerThread];
+    logits.load(first_quad, kScanThreads, quads);
+    for (int i = 0; i < 4 * kQuadsPerThread; ++i) {
+      const int id = 4 * (first_quad + i / 4 * kScanThreads) + i % 4;
+      const Place place = order.place(quads[i / 4].at[i % 4], id);
+      if (id < logits.vocab_size && place >= floor) list(memory, place);
     }
-  }
+  });
   __syncthreads();
   if (memory.num_listed > kMostListed) {
     const Place last = last_place<Counts>(logits, order, 0, count, memory);

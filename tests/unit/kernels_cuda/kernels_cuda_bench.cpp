@@ -2,7 +2,7 @@
 /// line each: microseconds, and GB/s of the bytes that must be moved or TFLOP/s of the products.
 /// Operands rotate through gigabytes, so that weights and caches come from memory.
 ///
-/// usage: kernels_cuda_bench [PART...]   parts: small moe decode prefill gemm few grouped;
+/// usage: kernels_cuda_bench [PART...]   parts: small moe decode prefill sampling gemm few grouped;
 /// none: all
 #include <algorithm>
 #include <cmath>
@@ -23,6 +23,7 @@
 #include "kernels/moe.h"
 #include "kernels/norm.h"
 #include "kernels/rope.h"
+#include "kernels/sampling.h"
 #include "tensor/device.h"
 
 namespace {
@@ -337,6 +338,62 @@ void bench_prefill(Bench& b) {
   bench_attention(b, 128, 16, 1008, 8);
 }
 
+/// Flat logits; divided by a temperature of 0.1 they are peaked as a model's.
+void bench_sampling(Bench& b) {
+  constexpr int64_t kVocabulary = 128256;
+  const SamplingRow greedy, with_logprobs{.num_top = 20}, flat{.temperature = 1},
+      peaked{.temperature = 0.1f}, filtered{.top_p = 0.9, .temperature = 0.1f, .top_k = 50},
+      with_top_p{.top_p = 0.9, .temperature = 0.1f};
+  const std::pair<const char*, SamplingRow> forms[] = {{"greedy", greedy},
+                                                       {"greedy, 20 logprobs", with_logprobs},
+                                                       {"temperature", flat},
+                                                       {"peaked temperature", peaked},
+                                                       {"top_k 50, top_p 0.9", filtered},
+                                                       {"top_p 0.9", with_top_p}};
+  for (const int64_t m : {1, 8, 256, 1000}) {
+    const int64_t bytes = m * kVocabulary * 4;
+    const auto tokens = upload(std::vector<int32_t>(static_cast<std::size_t>(m)));
+    const auto top = upload(std::vector<int32_t>(static_cast<std::size_t>(2 * 20 * m)));
+    const auto logprobs = upload(std::vector<float>(static_cast<std::size_t>(m)));
+    const auto workspace =
+        upload(std::vector<std::uint8_t>(cuda::sampling_workspace_bytes(m, kVocabulary)));
+    const auto logits = [&] { return static_cast<const float*>(b.in.next(bytes)); };
+    for (const auto& [name, form] : forms) {
+      std::vector<SamplingRow> rows(static_cast<std::size_t>(m), form);
+      for (std::size_t i = 0; i < rows.size(); ++i) {
+        rows[i].key = i;
+        rows[i].logits_row = static_cast<int32_t>(i);
+      }
+      const auto rows_there = upload(rows);
+      b.print(cat("sample ", m, ", ", name), b.time([&] {
+        cuda::sample({.logits = logits(),
+                      .logits_stride = kVocabulary,
+                      .vocab_size = kVocabulary,
+                      .rows = as<SamplingRow>(rows_there),
+                      .num_rows = m,
+                      .max_top = 20,
+                      .tokens = as<int32_t>(tokens),
+                      .logprobs = as<float>(logprobs),
+                      .top_ids = as<int32_t>(top),
+                      .top_logprobs = as<float>(top) + 20 * m,
+                      .workspace = workspace.data()},
+                     b.get());
+      }),
+              bytes);
+    }
+    b.print(cat("score ", m), b.time([&] {
+      cuda::score({.logits = logits(),
+                   .logits_stride = kVocabulary,
+                   .vocab_size = kVocabulary,
+                   .targets = as<int32_t>(tokens),
+                   .num_rows = m,
+                   .logprobs = as<float>(logprobs)},
+                  b.get());
+    }),
+            bytes);
+  }
+}
+
 void bench_gemm(Bench& b) {
   cuda::Gemm gemm, untuned;
   struct Weight {
@@ -441,9 +498,9 @@ int main(int argc, char** argv) {
   std::printf("%s\n", tensor::device_name().c_str());
   Bench bench;
   const std::pair<const char*, void (*)(Bench&)> parts[] = {
-      {"small", bench_small},     {"moe", bench_moe},   {"decode", bench_decode},
-      {"prefill", bench_prefill}, {"gemm", bench_gemm}, {"few", bench_few},
-      {"grouped", bench_grouped}};
+      {"small", bench_small},     {"moe", bench_moe},        {"decode", bench_decode},
+      {"prefill", bench_prefill}, {"gemm", bench_gemm},      {"sampling", bench_sampling},
+      {"few", bench_few},         {"grouped", bench_grouped}};
   for (const auto& [name, run] : parts) {
     if (wanted.empty() || wanted.contains(name)) run(bench);
   }

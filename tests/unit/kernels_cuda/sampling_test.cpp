@@ -336,6 +336,16 @@ TEST(GpuSampling, DrawsAsTheCpuWhereNoListDecides) {
   expect_as_on_cpu(batch);
 }
 
+TEST(GpuSampling, KeepsAsManyOfEqualIdsAsTheCpu) {
+  TRIREME_REQUIRES_GPU();
+  Batch batch(6);
+  for (const SamplingParams& params : {with(1, 0, 0.5), with(1, 3, 1), with(0.5, 4, 0.5)}) {
+    for (int i = 0; i < 100; ++i) batch.add({2, 2, 2, 2, 2, 2}, params);
+  }
+
+  expect_as_on_cpu(batch);
+}
+
 TEST(GpuSampling, DrawsAsTheCpuFromLargeLogits) {
   TRIREME_REQUIRES_GPU();
   constexpr std::int64_t kVocabulary = 9001;
