@@ -12,8 +12,10 @@
 #include "comm/mpi_comm.h"
 #include "comm/process_groups.h"
 #include "engine/engine.h"
+#include "job/product_cache.h"
 #include "models/device_workspace.h"
 #include "models/model.h"
+#include "ops/op_timer.h"
 
 namespace trireme::apps {
 namespace {
@@ -31,6 +33,9 @@ config::Syntax bench_engine_syntax() {
                      "prompts, tokens of each, tokens to generate; may be given several times"},
                     {"repeat", "N", "Work", "timed rounds of each shape (default 1)"},
                     {"warm-up", "N", "Work", "rounds of each shape before them (default 1)"},
+                    {"profile", "", "Work",
+                     "cuda: also the time of each operator, without recorded graphs, which slows "
+                     "decodes"},
                     {"device", "NAME", "Computing", "cpu or cuda (default: cuda where a GPU is)"},
                     {"dtype", "TYPE", "Computing", "of weights and activations (default bfloat16)"},
                     {"max-batch-size", "N", "Computing", "sequences of a step (default 1024)"},
@@ -92,7 +97,7 @@ class Prompts : public engine::RequestSource, public engine::ResultSink {
 
 struct BenchOptions {
   std::string model_dir;
-  bool on_gpu = false;
+  bool on_gpu = false, has_profile = false;
   DType dtype = DType::bfloat16;
   std::int64_t max_batch_size = 1024, max_num_tokens = 8192, max_seq_len = 0;
   std::vector<Shape> shapes;
@@ -137,6 +142,7 @@ BenchOptions bench_options(const config::Options& options) {
          "no GPU");
   }
   bench.on_gpu = device == "cuda";
+  bench.has_profile = bench.on_gpu && options.has("profile");
   return bench;
 }
 
@@ -171,6 +177,7 @@ class BenchModel {
     for (const Shape& shape : options_.shapes) {
       for (std::int64_t round = -options_.warm_up; round < options_.repeat; ++round)
         run_round(shape, round);
+      if (options_.has_profile) profile(shape);
     }
     std::cout << "all rounds: " << monotonic_seconds() - begin << " s\n";
   }
@@ -179,6 +186,7 @@ class BenchModel {
   void make_context();
   engine::EngineOptions engine_options(std::int64_t kv_bytes) const;
   void run_round(const Shape& shape, std::int64_t round);
+  void profile(const Shape& shape);
 
   BenchOptions options_;
   topology::Topology topology_;
@@ -201,6 +209,7 @@ void BenchModel::make_context() {
       ops_ = std::make_unique<ops::Context>(
           std::make_shared<ops::CudaContext>(static_cast<std::size_t>(bytes), config_.head_dim),
           options_.dtype);
+      job::load_products(*ops_->cuda);
     }
   }
   if (!ops_) {
@@ -247,6 +256,9 @@ void BenchModel::run_round(const Shape& shape, std::int64_t round) {
        .poll = {},
        .stop_requested = {},
        .on_step = {}});
+  if constexpr (ops::kHasCuda) {
+    if (options_.on_gpu) job::save_products(*ops_->cuda);
+  }
   const double begin = monotonic_seconds();
   if (!engine.run() || prompts.num_finished() != shape.num_prompts) {
     fail(ErrorKind::internal, cat("finished ", prompts.num_finished(), " prompts"));
@@ -263,6 +275,28 @@ void BenchModel::run_round(const Shape& shape, std::int64_t round) {
       stats.num_steps, stats.plan_seconds, stats.forward_seconds, stats.sample_seconds,
       stats.idle_seconds, stats.num_preemptions);
   std::fflush(stdout);
+}
+
+/// The operators of another round, the largest share first.
+void BenchModel::profile(const Shape& shape) {
+  if constexpr (ops::kHasCuda) {
+    ops::OpTimer timer;
+    ops_->cuda->timer = &timer;
+    run_round(shape, 0);
+    ops_->cuda->timer = nullptr;
+    std::vector<std::pair<double, std::string>> lines;
+    double sum = 0;
+    for (const auto& [name, total] : timer.totals()) {
+      sum += total.milliseconds;
+      lines.emplace_back(total.milliseconds, cat(name, ", ", total.count, " times"));
+    }
+    std::ranges::sort(lines, std::greater<>());
+    for (const auto& [milliseconds, name] : lines) {
+      std::printf("  %10.1f ms %5.1f %%  %s\n", milliseconds, 100 * milliseconds / sum,
+                  name.c_str());
+    }
+    std::printf("  %10.1f ms in all\n", sum);
+  }
 }
 
 int bench_engine(const config::Options& options) {

@@ -21,6 +21,7 @@
 #include "job/claims.h"
 #include "job/expert_report.h"
 #include "job/outputs.h"
+#include "job/product_cache.h"
 #include "job/progress.h"
 #include "job/prompt_preparer.h"
 #include "job/report.h"
@@ -339,6 +340,9 @@ void RunJob::make_engine() {
       parts.on_step = [this](const engine::EngineStats& stats) { on_step(stats); };
     }
     engine_ = std::make_unique<engine::Engine>(engine_options(), std::move(parts));
+    if constexpr (ops::kHasCuda) {
+      if (model_->is_on_gpu() && node_.rank() == 0) save_products(*model_->context().ops.cuda);
+    }
   });
   log_.info(cat("KV memory: ", bytes_text(static_cast<double>(engine_->kv_cache().size_bytes())),
                 " a rank, room for ", static_cast<std::int64_t>(engine_->kv_sequences()),

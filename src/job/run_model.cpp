@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "job/agreement.h"
+#include "job/product_cache.h"
 #include "job/progress.h"
 #include "models/memory_plan.h"
 
@@ -115,6 +116,7 @@ void RunModel::make_context(const config::RunConfig& config, const RunFiles& fil
           topology.coordinates(rank));
       auto cuda = std::make_shared<ops::CudaContext>(static_cast<std::size_t>(plan.arena_bytes),
                                                      files.model.head_dim);
+      load_products(*cuda);
       ops_ = std::make_unique<ops::Context>(
           std::move(cuda), float_dtype_from_name(config.dtype).value_or(files.model.dtype));
     }

@@ -1,6 +1,7 @@
 #include "kernels/activation.h"
 
 #include "ops/check.h"
+#include "ops/op_timer.h"
 #include "ops/ops.h"
 
 namespace trireme::ops {
@@ -13,6 +14,7 @@ void silu_and_mul(Context& context, const TensorView& gate_up, const TensorView&
   check_shape("gate_up", gate_up, {y.rows(), 2 * y.shape[1]});
   if constexpr (kHasCuda) {
     if (context.is_on_gpu()) {
+      const OpScope timed(context, "silu_and_mul");
       return kernels::cuda::silu_and_mul(gate_up.data, y.data, y.rows(), y.shape[1], y.dtype,
                                          context.stream());
     }

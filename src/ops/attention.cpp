@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ops/check.h"
+#include "ops/op_timer.h"
 #include "ops/ops.h"
 
 namespace trireme::ops {
@@ -18,6 +19,7 @@ void append_kv(Context& context, const TensorView& k, const TensorView& v,
                 "slot_mapping=", slot_mapping.size(), " rows=", k.rows());
   if constexpr (kHasCuda) {
     if (context.is_on_gpu()) {
+      const OpScope timed(context, "append_kv");
       TRIREME_CHECK(cache.dtype == k.dtype, "cache=", trireme::name_of(cache.dtype));
       return kernels::cuda::append_kv(k.data, v.data, k.row_stride, slot_mapping.data(), k.rows(),
                                       cache, context.stream());
@@ -63,6 +65,8 @@ void attention(Context& context, const TensorView& q, std::int64_t num_heads, fl
   TRIREME_CHECK(window >= 0, "window=", window);
   if constexpr (kHasCuda) {
     if (context.is_on_gpu()) {
+      const OpScope timed(context,
+                          batch.num_decodes == batch.num_seqs ? "attention, decodes" : "attention");
       TRIREME_CHECK(cache.dtype == q.dtype, "cache=", trireme::name_of(cache.dtype));
       return kernels::cuda::attention({.q = q.data,
                                        .q_stride = q.row_stride,

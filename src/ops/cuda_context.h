@@ -11,6 +11,8 @@ namespace trireme::ops {
 
 using tensor::kHasCuda;
 
+class OpTimer;
+
 /// What the operators need on a GPU: their stream and the memory that kernels work in.
 struct CudaContext {
   tensor::Stream stream;
@@ -19,6 +21,8 @@ struct CudaContext {
   tensor::DeviceBuffer attention_workspace;
   /// While not null, products are noted here and not computed: what a step would ask for.
   std::vector<kernels::cuda::Gemm::Operands>* recorded = nullptr;
+
+  OpTimer* timer = nullptr;  ///< while not null, operators are timed and nothing is recorded
 
   CudaContext(std::size_t arena_bytes, std::int64_t head_dim)
       : arena_memory(arena_bytes, "the activations of a step", "max_num_tokens"),

@@ -1,6 +1,7 @@
 #include "kernels/embedding.h"
 
 #include "ops/check.h"
+#include "ops/op_timer.h"
 #include "ops/ops.h"
 
 namespace trireme::ops {
@@ -15,6 +16,7 @@ void embedding(Context& context, std::span<const std::int32_t> ids, const Tensor
   check_shape("y", y, {num_tokens, table.shape[1]});
   if constexpr (kHasCuda) {
     if (context.is_on_gpu()) {
+      const OpScope timed(context, "embedding");
       return kernels::cuda::embedding(ids.data(), num_tokens, table.data, vocab_begin, table.rows(),
                                       table.shape[1], y.data, y.dtype, context.stream());
     }

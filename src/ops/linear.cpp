@@ -1,4 +1,5 @@
 #include "ops/check.h"
+#include "ops/op_timer.h"
 #include "ops/ops.h"
 
 namespace trireme::ops {
@@ -33,6 +34,7 @@ void linear(Context& context, const TensorView& x, const TensorView& weight, con
         context.cuda->recorded->push_back(operands);
         return;
       }
+      const OpScope timed(context, "linear ", n, " x ", k);
       return context.cuda->gemm.run(operands, context.stream());
     }
   }

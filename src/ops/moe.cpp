@@ -5,6 +5,7 @@
 
 #include "kernels/activation.h"
 #include "ops/check.h"
+#include "ops/op_timer.h"
 #include "ops/ops.h"
 
 namespace trireme::ops {
@@ -63,7 +64,10 @@ void route_to_slots(Context& context, const TensorView& logits, bool normalize,
   routing.slots = slots.as<std::int32_t>();
   if (slot_of_expert != nullptr) routing.slot_of_expert = slot_of_expert->as<std::int32_t>();
   routing.num_valid = num_valid;
-  if constexpr (kHasCuda) cuda::route_softmax(routing, context.stream());
+  if constexpr (kHasCuda) {
+    const OpScope timed(context, "route");
+    cuda::route_softmax(routing, context.stream());
+  }
 }
 
 namespace {
@@ -146,9 +150,12 @@ ExpertOutputs experts_on_gpu(Context& context, const TensorView& x,
   const TensorView pair_at = arena.take({num_pairs}, DType::int32);
   const TensorView counts =
       arena.take({cuda::sort_workspace_size(num_pairs, num_slots)}, DType::int32);
-  cuda::sort_by_expert(slots.data(), num_pairs, num_slots, begin.as<std::int32_t>(),
-                       pair_at.as<std::int32_t>(), outputs.place_of_pair.as<std::int32_t>(),
-                       counts.as<std::int32_t>(), context.stream());
+  {
+    const OpScope timed(context, "sort_by_expert");
+    cuda::sort_by_expert(slots.data(), num_pairs, num_slots, begin.as<std::int32_t>(),
+                         pair_at.as<std::int32_t>(), outputs.place_of_pair.as<std::int32_t>(),
+                         counts.as<std::int32_t>(), context.stream());
+  }
   // Inside the product where gates and ups can be interleaved; a pass of its own elsewhere.
   const bool is_fused = size % 16 == 0;
   const TensorView inner = arena.take({num_pairs, size}, x.dtype);
@@ -167,7 +174,10 @@ ExpertOutputs experts_on_gpu(Context& context, const TensorView& x,
                                .k = hidden,
                                .dtype = x.dtype,
                                .has_silu_and_mul = is_fused};
-  cuda::grouped_product(product, context.stream());
+  {
+    const OpScope timed(context, "experts' gate_up");
+    cuda::grouped_product(product, context.stream());
+  }
   if (!is_fused) silu_and_mul(context, both, inner);
   product = {.x = inner.data,
              .x_stride = size,
@@ -179,6 +189,7 @@ ExpertOutputs experts_on_gpu(Context& context, const TensorView& x,
              .n = hidden,
              .k = size,
              .dtype = x.dtype};
+  const OpScope timed(context, "experts' down");
   cuda::grouped_product(product, context.stream());
   return outputs;
 }
@@ -222,6 +233,7 @@ void combine(Context& context, const TensorView& pairs, std::span<const std::int
                 "place_of_pair=", place_of_pair.size(), " weights=", weights.shape.text());
   if constexpr (kHasCuda) {
     if (context.is_on_gpu()) {
+      const OpScope timed(context, "combine");
       return cuda::combine(pairs.data, place_of_pair.data(), weights.as<float>(), weights.rows(),
                            weights.shape[1], pairs.shape[1], y.data, y.dtype, context.stream());
     }

@@ -1,6 +1,7 @@
 #include "kernels/norm.h"
 
 #include "ops/check.h"
+#include "ops/op_timer.h"
 #include "ops/ops.h"
 
 namespace trireme::ops {
@@ -16,6 +17,7 @@ void rms_norm(Context& context, const TensorView& x, const TensorView& weight, f
   check_vector("weight", weight, x.shape[1]);
   if constexpr (kHasCuda) {
     if (context.is_on_gpu()) {
+      const OpScope timed(context, "rms_norm");
       return cuda::rms_norm(x.data, x.row_stride, weight.as<float>(), eps, y.data, y.row_stride,
                             x.rows(), x.shape[1], x.dtype, context.stream());
     }
@@ -31,6 +33,7 @@ void add_rms_norm(Context& context, const TensorView& x, const TensorView& resid
   check_contiguous("y", y);
   if constexpr (kHasCuda) {
     if (context.is_on_gpu()) {
+      const OpScope timed(context, "add_rms_norm");
       check_activations(context, "x", x);
       check_activations(context, "residual", residual);
       check_activations(context, "y", y);
@@ -54,6 +57,7 @@ void rms_norm_heads(Context& context, const TensorView& x, std::int64_t num_head
   check_vector("weight", weight, head_dim);
   if constexpr (kHasCuda) {
     if (context.is_on_gpu()) {
+      const OpScope timed(context, "rms_norm_heads");
       return cuda::rms_norm_heads(x.data, x.row_stride, weight.as<float>(), eps, x.rows(),
                                   num_heads, head_dim, x.dtype, context.stream());
     }
@@ -67,6 +71,7 @@ void sum_of_squares(Context& context, const TensorView& x, const TensorView& sum
   check_vector("sums", sums, x.rows());
   if constexpr (kHasCuda) {
     if (context.is_on_gpu()) {
+      const OpScope timed(context, "sum_of_squares");
       return cuda::sum_of_squares(x.data, x.row_stride, sums.as<float>(), x.rows(), x.shape[1],
                                   x.dtype, context.stream());
     }
@@ -83,6 +88,7 @@ void scale_by_norm(Context& context, const TensorView& x, const TensorView& sums
   TRIREME_CHECK(total_size >= x.shape[1], "total_size=", total_size, " x=", x.shape.text());
   if constexpr (kHasCuda) {
     if (context.is_on_gpu()) {
+      const OpScope timed(context, "scale_by_norm");
       return cuda::scale_by_norm(x.data, x.row_stride, sums.as<float>(), total_size,
                                  weight.as<float>(), eps, x.data, x.row_stride, x.rows(),
                                  x.shape[1], x.dtype, context.stream());
@@ -99,6 +105,7 @@ void add(Context& context, const TensorView& y, const TensorView& x) {
   check_contiguous("y", y);
   if constexpr (kHasCuda) {
     if (context.is_on_gpu()) {
+      const OpScope timed(context, "add");
       check_activations(context, "x", x);
       check_activations(context, "y", y);
       return cuda::add(y.data, x.data, x.num_elements(), x.dtype, context.stream());

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ops/check.h"
+#include "ops/op_timer.h"
 #include "ops/ops.h"
 
 namespace trireme::ops {
@@ -53,6 +54,7 @@ void norm_rope_append_on_gpu(Context& context, const TensorView& qkv,
                     options.slot_mapping.size() == options.positions.size(),
                 "positions=", options.positions.size(), " slots=", options.slot_mapping.size(),
                 " rows=", qkv.rows());
+  const OpScope timed(context, "norm_rope_append");
   kernels::cuda::norm_rope_append({.qkv = qkv.data,
                                    .row_stride = qkv.row_stride,
                                    .num_tokens = qkv.rows(),

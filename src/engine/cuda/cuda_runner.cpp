@@ -132,7 +132,8 @@ StepSize CudaRunner::step_size(const StepPlan& plan) const {
 }
 
 bool CudaRunner::is_graph_step(const StepPlan& plan) const {
-  return !logit_rows_.needs_host && logit_rows_.scores.empty() &&
+  return parts_.context.ops.cuda->timer == nullptr && !logit_rows_.needs_host &&
+         logit_rows_.scores.empty() &&
          std::ranges::all_of(plan.rows, [](const PlanRow& row) {
            return row.is_decode() && row.samples() && row.num_tokens == 1;
          });
