@@ -1,6 +1,7 @@
 #include "engine/cuda/cuda_runner.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -68,7 +69,7 @@ CudaRunner::CudaRunner(const RunnerParts& parts)
         "the experts that a step chooses");
   }
   tune();
-  record_graphs();
+  if (parts.context.ops.cuda->timer == nullptr) record_graphs();
 }
 
 void CudaRunner::launch(const StepPlan& plan) {
@@ -305,6 +306,7 @@ void CudaRunner::tune_size(const StepSize& size) {
   ops::CudaContext& cuda = *parts_.context.ops.cuda;
   std::vector<Operands> products;
   cuda.recorded = &products;
+  ops::OpTimer* const timer = std::exchange(cuda.timer, nullptr);
   {
     // A step that only fills up: nothing is stored, and no expert has a token.
     StepPlan plan;
@@ -314,6 +316,7 @@ void CudaRunner::tune_size(const StepSize& size) {
     if (size.num_tokens <= parts_.max_batch_size) logits(size, hidden, 0, size.num_seqs);
   }
   cuda.recorded = nullptr;
+  cuda.timer = timer;
   stream_.synchronize();
   // The same shape of several layers, until they are too much for the cache.
   constexpr std::int64_t kBytesBeyondCache = std::int64_t{200} << 20;
