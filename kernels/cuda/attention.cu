@@ -66,9 +66,13 @@ void attention(const Attention& arguments, Stream stream) {
 
 std::int64_t most_split_ctas() { return 4 * static_cast<std::int64_t>(num_multiprocessors()); }
 
-std::size_t attention_workspace_bytes(std::int64_t head_dim) {
+std::size_t prefill_counters_offset(std::int64_t head_dim) {
   const std::int64_t floats = kRowsOfDecodeTile * (head_dim + 2) + 1;
   return static_cast<std::size_t>(most_split_ctas() * floats) * sizeof(float);
+}
+
+std::size_t attention_workspace_bytes(std::int64_t head_dim) {
+  return prefill_counters_offset(head_dim) + 2 * sizeof(int);
 }
 
 }  // namespace trireme::kernels::cuda

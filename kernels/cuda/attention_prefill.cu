@@ -6,6 +6,9 @@
 namespace trireme::kernels::cuda {
 namespace {
 
+/// False leaves long chunks to the kernel before, for comparison.
+constexpr bool kPipelines = true;
+
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * 32;
 constexpr int kRows = kWarps * 16;  ///< of a tile
@@ -131,6 +134,9 @@ void launch_for_dim(const Attention& a, Stream stream) {
 void attention_prefill(const Attention& a, Stream stream) {
   const std::int64_t rows = a.num_tokens * (a.num_heads / a.cache.num_kv_heads);
   const bool has_long_rows = rows >= 128 * (a.batch.num_seqs - a.batch.num_decodes);
+  if (kPipelines && has_long_rows && can_pipeline_prefill(a)) {
+    return attention_prefill_pipelined(a, stream);
+  }
   if (has_long_rows && a.cache.head_dim <= 128 && has_attention_prefill_wgmma()) {
     return attention_prefill_wgmma(a, stream);
   }

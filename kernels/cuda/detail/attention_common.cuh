@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "kernels/attention.h"
@@ -12,12 +13,17 @@ void attention_prefill(const Attention& a, Stream stream);
 /// Hopper's kernel for long chunks, head_dim 64 and 128, and whether it is there.
 void attention_prefill_wgmma(const Attention& a, Stream stream);
 bool has_attention_prefill_wgmma();
+/// Hopper's kernel in which loading, products and softmax overlap, and whether it takes a call.
+void attention_prefill_pipelined(const Attention& a, Stream stream);
+bool can_pipeline_prefill(const Attention& a);
 void attention_decode(const Attention& a, Stream stream);
 void attention_plain(const Attention& a, Stream stream);
 
 /// ctas that a decode is cut into at most, and what each may leave behind for the last one.
 std::int64_t most_split_ctas();
 inline constexpr int kRowsOfDecodeTile = 16;
+/// Where the workspace has two counters for a prefill, in bytes.
+std::size_t prefill_counters_offset(std::int64_t head_dim);
 
 /// One sequence's keys and values of one KV head.
 struct PagedRows {

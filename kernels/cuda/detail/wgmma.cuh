@@ -226,4 +226,14 @@ __device__ inline void multiply_values(float (&d)[64], const unsigned (&a)[4], s
 #endif
 }
 
+/// Keeps what reads sums behind the wait for their products: the compiler takes them for finished
+/// when the products start.
+template <int kCount>
+__device__ inline void hold(float (&sums)[kCount]) {
+#ifdef TRIREME_HAS_WGMMA
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(sums[i])::"memory");
+#endif
+}
+
 }  // namespace trireme::kernels::cuda::wgmma

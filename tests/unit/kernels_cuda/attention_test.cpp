@@ -76,34 +76,55 @@ class Problem {
     return out;
   }
 
-  /// Twice, since the workspace must be left as it was found.
   std::vector<float> on_gpu(std::int64_t window, std::int64_t num_decodes, DType dtype) {
+    return on_gpu(window, num_decodes, dtype, 0, q_begin_.size() - 1);
+  }
+  /// One sequence by itself.
+  std::vector<float> on_gpu_alone(std::int64_t window, DType dtype, std::size_t seq) {
+    return on_gpu(window, 0, dtype, seq, seq + 1);
+  }
+  /// Where a sequence's results begin.
+  std::size_t out_begin(std::size_t seq) const {
+    return static_cast<std::size_t>(q_begin_[seq] * shape_.num_heads * shape_.head_dim);
+  }
+
+ private:
+  /// The results of sequences [begin, end). Twice, since the workspace must be left as it was
+  /// found.
+  std::vector<float> on_gpu(std::int64_t window, std::int64_t num_decodes, DType dtype,
+                            std::size_t begin, std::size_t end) {
+    std::vector<std::int32_t> q_begins(q_begin_.begin() + static_cast<std::ptrdiff_t>(begin),
+                                       q_begin_.begin() + static_cast<std::ptrdiff_t>(end) + 1);
+    for (std::int32_t& token : q_begins) token -= q_begin_[begin];
     const tensor::Stream stream;
-    const Bytes q = upload(q_), k = upload(k_), v = upload(v_), out = room_for(out_size(), dtype);
-    const OnDevice<std::int32_t> q_begin(q_begin_), first_position(first_position_),
+    const Bytes q = upload(q_), k = upload(k_), v = upload(v_);
+    const Bytes out = room_for(static_cast<std::int64_t>(out_begin(end) - out_begin(begin)), dtype);
+    const OnDevice<std::int32_t> q_begin(q_begins), first_position(first_position_),
         block_table(block_table_);
     const Bytes workspace(
         std::vector<std::uint8_t>(cuda::attention_workspace_bytes(shape_.head_dim)));
     for (int run = 0; run < 2; ++run) {
       stream.fill(out.data(), 0xff, out.values().size());
-      cuda::attention({.q = q.data(),
-                       .q_stride = q_stride(),
-                       .num_heads = shape_.num_heads,
-                       .scale = 0.17f,
-                       .window = window,
-                       .cache = make_cache(k.data(), v.data(), dtype),
-                       .batch = {num_seqs(), q_begin.data(), first_position.data(),
-                                 block_table.data(), max_blocks_, nullptr, num_decodes},
-                       .num_tokens = num_tokens_,
-                       .out = out.data(),
-                       .workspace = workspace.data()},
-                      stream.get());
+      cuda::attention(
+          {.q = q.data() + static_cast<std::size_t>(q_begin_[begin] * q_stride()) * size_of(dtype),
+           .q_stride = q_stride(),
+           .num_heads = shape_.num_heads,
+           .scale = 0.17f,
+           .window = window,
+           .cache = make_cache(k.data(), v.data(), dtype),
+           .batch = {static_cast<std::int64_t>(end - begin), q_begin.data(),
+                     first_position.data() + begin,
+                     block_table.data() + begin * static_cast<std::size_t>(max_blocks_),
+                     max_blocks_, nullptr, num_decodes},
+           .num_tokens = q_begins.back(),
+           .out = out.data(),
+           .workspace = workspace.data()},
+          stream.get());
     }
     stream.synchronize();
     return to_floats(out.values(), dtype);
   }
 
- private:
   std::int64_t num_seqs() const { return static_cast<std::int64_t>(first_position_.size()); }
 
   KvCache make_cache(void* k, void* v, DType dtype) const {
@@ -154,6 +175,75 @@ TEST(CudaAttention, AgreesWithTheCpu) {
                           std::to_string(shape.head_dim) + ", window " + std::to_string(window) +
                           ", " + std::to_string(step.seqs.size()) + " sequences");
         }
+      }
+    }
+  }
+}
+
+const std::vector<DType> kHalfTypes = {DType::bfloat16, DType::float16};
+
+/// Chunks that Hopper's kernel for long ones takes, in every way to lie across its tiles.
+TEST(CudaAttention, LongChunksAgreeWithTheCpu) {
+  TRIREME_REQUIRES_GPU();
+  const std::vector<Shape> shapes = {{3, 3, 128, 64}, {8, 2, 128, 16},  {16, 2, 128, 64},
+                                     {16, 1, 128, 8}, {4, 4, 64, 16},   {32, 2, 64, 64},
+                                     {15, 3, 64, 8},  {14, 2, 128, 256}};
+  const std::vector<Step> steps = {
+      {{{0, 700}, {333, 1}, {37, 255}, {129, 127}, {5, 257}}, 0},
+      {{{77, 1}, {0, 0}, {1, 513}, {450, 64}, {64, 500}}, 2},
+  };
+  for (const DType dtype : kHalfTypes) {
+    for (const Shape& shape : shapes) {
+      for (const Step& step : steps) {
+        for (const std::int64_t window : {0, 70, 300}) {
+          Problem problem(shape, step.seqs, dtype);
+          if (window > 0) problem.free_blocks_before(window);
+
+          const std::vector<float> actual = problem.on_gpu(window, step.num_decodes, dtype);
+
+          expect_near(actual, problem.on_cpu(window), tolerance(dtype),
+                      std::string(name_of(dtype)) + " heads " + std::to_string(shape.num_heads) +
+                          "/" + std::to_string(shape.num_kv_heads) + " of " +
+                          std::to_string(shape.head_dim) + ", blocks of " +
+                          std::to_string(shape.tokens_per_block) + ", window " +
+                          std::to_string(window));
+        }
+      }
+    }
+  }
+}
+
+TEST(CudaAttention, ChunksOfAnyLengthAgreeWithTheCpu) {
+  TRIREME_REQUIRES_GPU();
+  for (const std::int64_t tokens_per_block : {16, 64}) {
+    for (std::int64_t length = 32; length <= 700; length += 29) {
+      // 32 tokens of four heads are the least that the kernel for long chunks takes.
+      const std::int64_t first = length * 7 % 201 + 1;
+      Problem problem({8, 2, 128, tokens_per_block}, {{first, length}}, DType::bfloat16);
+
+      const std::vector<float> actual = problem.on_gpu(0, 0, DType::bfloat16);
+
+      expect_near(actual, problem.on_cpu(0), tolerance(DType::bfloat16),
+                  std::to_string(length) + " tokens from " + std::to_string(first) +
+                      ", blocks of " + std::to_string(tokens_per_block));
+    }
+  }
+}
+
+TEST(CudaAttention, RowsOfLongChunksAreTheSameInAnyCompany) {
+  TRIREME_REQUIRES_GPU();
+  const std::vector<Sequence> seqs = {{3, 200}, {0, 135}, {290, 129}, {17, 400}, {0, 128}};
+  for (const std::int64_t head_dim : {64, 128}) {
+    for (const std::int64_t window : {0, 150}) {
+      Problem problem({8, 2, head_dim, 64}, seqs, DType::bfloat16);
+      const std::vector<float> together = problem.on_gpu(window, 0, DType::bfloat16);
+      for (std::size_t seq = 0; seq < seqs.size(); ++seq) {
+        const std::vector<float> alone = problem.on_gpu_alone(window, DType::bfloat16, seq);
+
+        EXPECT_TRUE(
+            std::equal(alone.begin(), alone.end(),
+                       together.begin() + static_cast<std::ptrdiff_t>(problem.out_begin(seq))))
+            << "sequence " << seq << ", head_dim " << head_dim << ", window " << window;
       }
     }
   }
