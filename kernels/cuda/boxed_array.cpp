@@ -1,5 +1,6 @@
 #include "kernels/cuda/detail/boxed_array.h"
 
+#include <cuda.h>
 #include <cuda_runtime_api.h>
 
 #include "base/error.h"

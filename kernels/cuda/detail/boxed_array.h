@@ -1,11 +1,12 @@
 #pragma once
 
-#include <cuda.h>
-
 #include <array>
 #include <cstdint>
 
 #include "base/dtype.h"
+
+/// CUtensorMap of the driver's header, which only users of the map need.
+struct CUtensorMap_st;
 
 namespace trireme::kernels::cuda {
 
@@ -22,6 +23,6 @@ struct BoxedArray {
 
 /// What the copy engine takes. A box's rows are 128 bytes and lie in shared memory in the swizzled
 /// order that Hopper's products read. Throws Error(cuda) for what the driver refuses.
-CUtensorMap boxes_of(const BoxedArray& array);
+CUtensorMap_st boxes_of(const BoxedArray& array);
 
 }  // namespace trireme::kernels::cuda
