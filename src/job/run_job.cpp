@@ -11,7 +11,6 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/machine.h"
-#include "config/dump_config.h"
 #include "engine/engine.h"
 #include "io/disk_space.h"
 #include "io/file_system.h"
@@ -26,6 +25,7 @@
 #include "job/prompt_preparer.h"
 #include "job/report.h"
 #include "job/result_journal.h"
+#include "job/run_facts.h"
 #include "job/run_files.h"
 #include "job/run_model.h"
 #include "job/signals.h"
@@ -83,8 +83,6 @@ class RunJob {
   int finish_results(std::int64_t num_rows, const GroupProgress& total, const JobLoads& loads);
 
   std::vector<int> leaders() const;
-  engine::EngineOptions engine_options() const;
-  Json result_attributes() const;
   GroupProgress group_progress(const engine::EngineStats& stats) const;
   void on_step(const engine::EngineStats& stats);
   std::string run_dir() const {
@@ -123,11 +121,10 @@ class RunJob {
   bool says_stop_ = false;
 };
 
-/// This part of what is free on the GPU; 0 without one.
-std::int64_t gpu_bytes(double fraction) {
+/// What is free on the GPU.
+std::int64_t gpu_bytes() {
   if constexpr (ops::kHasCuda) {
-    return static_cast<std::int64_t>(fraction *
-                                     static_cast<double>(tensor::device_memory().free_bytes));
+    return static_cast<std::int64_t>(tensor::device_memory().free_bytes);
   }
   return 0;
 }
@@ -179,7 +176,7 @@ void RunJob::open_files() {
          .sizes = topology_.sizes(),
          .placement = files_->placement ? &*files_->placement : nullptr,
          .device_memory_bytes =
-             config_.device == "cuda" ? gpu_bytes(1) : memory_bytes() / node_.size()}));
+             config_.device == "cuda" ? gpu_bytes() : memory_bytes() / node_.size()}));
   });
 }
 
@@ -199,7 +196,8 @@ void RunJob::create_outputs() {
                        "from removing this run directory with --overwrite"));
     }
     manifest_ = {.parts = identity_of(config_, *files_), .attributes = {}};
-    manifest_.attributes = result_attributes();
+    manifest_.attributes =
+        result_attributes(config_, *files_, topology_, terms_, build_, manifest_.parts);
     run_directory_->write_manifest(manifest_);
     run_directory_->write_nonce(nonce_);
   });
@@ -237,59 +235,10 @@ void RunJob::remove_outputs() {
   }
 }
 
-Json RunJob::result_attributes() const {
-  const topology::Sizes& sizes = topology_.sizes();
-  Json attributes = Json::object();
-  attributes["software"] = "trireme";
-  attributes["software_version"] = build_.version;
-  attributes["git"] = build_.git;
-  attributes["created_unix"] = terms_.unix_time;
-  attributes["run_id"] = terms_.run_id;
-  attributes["model"] = config_.paths.model;
-  attributes["architecture"] = files_->model.architecture;
-  attributes["prompts"] = config_.paths.prompts;
-  for (const auto& [name, value] : manifest_.parts) {
-    if (name != "schema" && name != "limit" && name != "sampling")
-      attributes[name + "_hash"] = value;
-  }
-  attributes["config"] =
-      config::dump_config(config_).dump(-1, ' ', true, Json::error_handler_t::replace);
-  attributes["layout"] =
-      cat("dp", sizes.dp, " pp", sizes.pp, " cp", sizes.cp, " tp", sizes.tp, " moe_tp",
-          sizes.moe_tp, " moe_ep", sizes.moe_ep, sizes.attention_dp ? " attention_dp" : "");
-  attributes["instruction_set"] = kernels::cpu::name_of(terms_.instruction_set);
-  attributes["threads_per_rank"] = terms_.num_threads;
-  return attributes;
-}
-
 void RunJob::load_model() {
   const double begin = monotonic_seconds();
   model_ = std::make_unique<RunModel>(config_, *files_, terms_, topology_, world_, node_, log_);
   times_.load_s = monotonic_seconds() - begin;
-}
-
-engine::EngineOptions RunJob::engine_options() const {
-  engine::EngineOptions options;
-  options.limits = {.num_lanes = topology_.sizes().pp,
-                    .max_batch_size = config_.limits.max_batch_size,
-                    .max_num_tokens = config_.limits.max_num_tokens,
-                    .enable_chunked_prefill = config_.limits.enable_chunked_prefill};
-  options.kv = {.memory_bytes = config_.kv_cache.host_memory_bytes,
-                .tokens_per_block = config_.kv_cache.tokens_per_block,
-                .dtype = DType::float32,
-                .max_seq_len = terms_.max_seq_len,
-                .max_num_tokens = config_.limits.max_num_tokens};
-  const std::string& kv_dtype =
-      config_.kv_cache.dtype == "auto" ? config_.dtype : config_.kv_cache.dtype;
-  options.kv.dtype = float_dtype_from_name(kv_dtype).value_or(model_->activation_dtype());
-  if (model_->is_on_gpu()) {
-    options.kv.memory_bytes = gpu_bytes(config_.kv_cache.free_gpu_memory_fraction);
-  }
-  options.enable_block_reuse = config_.kv_cache.enable_block_reuse;
-  options.plan_ahead = config_.limits.plan_ahead;
-  options.keeps_choices = config_.paths.record_choices;
-  options.reuse_seed = std::hash<std::string>()(terms_.run_id);
-  return options;
 }
 
 void RunJob::make_engine() {
@@ -339,7 +288,8 @@ void RunJob::make_engine() {
       parts.stop_requested = [this] { return claims_->stop_requested(); };
       parts.on_step = [this](const engine::EngineStats& stats) { on_step(stats); };
     }
-    engine_ = std::make_unique<engine::Engine>(engine_options(), std::move(parts));
+    engine_ = std::make_unique<engine::Engine>(engine_options(config_, topology_, terms_, *model_),
+                                               std::move(parts));
     if constexpr (ops::kHasCuda) {
       if (model_->is_on_gpu() && node_.rank() == 0) save_products(*model_->context().ops.cuda);
     }
@@ -347,6 +297,7 @@ void RunJob::make_engine() {
   log_.info(cat("KV memory: ", bytes_text(static_cast<double>(engine_->kv_cache().size_bytes())),
                 " a rank, room for ", static_cast<std::int64_t>(engine_->kv_sequences()),
                 " sequence(s) of ", terms_.max_seq_len, " tokens"));
+  if (model_->is_on_gpu()) log_.info(gpu_memory_text(*model_));
 }
 
 GroupProgress RunJob::group_progress(const engine::EngineStats& stats) const {

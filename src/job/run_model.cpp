@@ -48,6 +48,13 @@ void use_gpu_of(const comm::MpiComm& node) {
   if constexpr (ops::kHasCuda) tensor::use_device(node.rank() % tensor::num_devices());
 }
 
+std::int64_t free_gpu_bytes() {
+  if constexpr (ops::kHasCuda) {
+    return static_cast<std::int64_t>(tensor::device_memory().free_bytes);
+  }
+  return 0;
+}
+
 /// Says every few seconds how far a long loading is.
 class LoadingProgress {
  public:
@@ -84,7 +91,10 @@ RunModel::RunModel(const config::RunConfig& config, const RunFiles& files, const
   if (config.device == "cuda") {
     loading.place = tensor::Place::device;
     loading.dtype = float_dtype_from_name(config.dtype).value_or(files.model.dtype);
-    together(world, log, [&] { use_gpu_of(node); });
+    together(world, log, [&] {
+      use_gpu_of(node);
+      plan_memory(config, files, topology, world.rank());
+    });
   }
   checkpoint::WeightLoader loader(files.checkpoint, &node, loading);
   together(world, log, [&] {
@@ -94,7 +104,7 @@ RunModel::RunModel(const config::RunConfig& config, const RunFiles& files, const
   checkpoint::WeightLoader::Summary summary;
   together(world, log,
            [&] { summary = loader.load(LoadingProgress(log, config.progress_interval_s)); });
-  together(world, log, [&] { make_context(config, files, terms, topology, world.rank()); });
+  together(world, log, [&] { make_context(config, files, terms, topology); });
   const std::int64_t read = node.sum(summary.bytes_read);
   log.info(cat("weights: read ", bytes_text(static_cast<double>(read)),
                " on this node (files: ", bytes_text(static_cast<double>(summary.file_bytes)),
@@ -102,20 +112,27 @@ RunModel::RunModel(const config::RunConfig& config, const RunFiles& files, const
                duration_text(monotonic_seconds() - begin)));
 }
 
+void RunModel::plan_memory(const config::RunConfig& config, const RunFiles& files,
+                           const topology::Topology& topology, int rank) {
+  free_gpu_bytes_ = free_gpu_bytes();
+  memory_plan_ = models::plan_memory({.checkpoint = files.checkpoint,
+                                      .model = files.model,
+                                      .config = config,
+                                      .sizes = topology.sizes(),
+                                      .placement = files.placement ? &*files.placement : nullptr,
+                                      .device_memory_bytes = free_gpu_bytes_},
+                                     topology.coordinates(rank));
+}
+
+std::int64_t RunModel::allocated_gpu_bytes() const { return free_gpu_bytes_ - free_gpu_bytes(); }
+
 void RunModel::make_context(const config::RunConfig& config, const RunFiles& files,
-                            const RunTerms& terms, const topology::Topology& topology, int rank) {
+                            const RunTerms& terms, const topology::Topology& topology) {
   if (config.device == "cuda") {
     if constexpr (ops::kHasCuda) {
-      const models::MemoryPlan plan = models::plan_memory(
-          {.checkpoint = files.checkpoint,
-           .model = files.model,
-           .config = config,
-           .sizes = topology.sizes(),
-           .placement = files.placement ? &*files.placement : nullptr,
-           .device_memory_bytes = static_cast<std::int64_t>(tensor::device_memory().free_bytes)},
-          topology.coordinates(rank));
-      auto cuda = std::make_shared<ops::CudaContext>(static_cast<std::size_t>(plan.arena_bytes),
-                                                     files.model.head_dim);
+      auto cuda =
+          std::make_shared<ops::CudaContext>(static_cast<std::size_t>(memory_plan_.arena_bytes),
+                                             files.model.head_dim, config.deterministic);
       load_products(*cuda);
       ops_ = std::make_unique<ops::Context>(
           std::move(cuda), float_dtype_from_name(config.dtype).value_or(files.model.dtype));

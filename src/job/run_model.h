@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "comm/process_groups.h"
 #include "job/run_files.h"
+#include "models/memory_plan.h"
 #include "models/model.h"
 #include "ops/context.h"
 #include "topology/topology.h"
@@ -38,11 +39,19 @@ class RunModel {
   /// Where and in what the model computes.
   bool is_on_gpu() const { return ops_->is_on_gpu(); }
   DType activation_dtype() const { return ops_->activation_dtype; }
+  /// GPU: what was planned before anything was allocated.
+  const models::MemoryPlan& memory_plan() const { return memory_plan_; }
+  /// GPU: bytes that have been allocated since.
+  std::int64_t allocated_gpu_bytes() const;
 
  private:
+  void plan_memory(const config::RunConfig& config, const RunFiles& files,
+                   const topology::Topology& topology, int rank);
   void make_context(const config::RunConfig& config, const RunFiles& files, const RunTerms& terms,
-                    const topology::Topology& topology, int rank);
+                    const topology::Topology& topology);
 
+  std::int64_t free_gpu_bytes_ = 0;  ///< at first
+  models::MemoryPlan memory_plan_;
   comm::ProcessGroups groups_;
   std::unique_ptr<ops::Context> ops_;
   std::unique_ptr<layers::ForwardContext> context_;
