@@ -57,7 +57,9 @@ namespace trireme::kernels::cuda {
 /// handle, its workspace and the kernel of each shape; used by one thread on one stream at a time.
 class Gemm {
  public:
-  enum class Kernels : std::uint8_t { all, library };
+  /// `invariant`: of each shape of weights one algorithm of the library for every M, which gives a
+  /// row the same bits whatever rows it stands among; tune() must have found it.
+  enum class Kernels : std::uint8_t { all, library, invariant };
   explicit Gemm(Kernels kernels = Kernels::all);
   Gemm(Gemm&&) noexcept;
   Gemm& operator=(Gemm&&) noexcept;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/cuda/detail/library_product.cuh"
+#include "kernels/fill.h"
 #include "kernels/norm.h"
 
 namespace trireme::kernels::cuda {
@@ -14,6 +15,8 @@ namespace {
 constexpr std::size_t kTimedRounds = 5;
 constexpr float kClearlyLess = 0.985f;
 constexpr float kNever = 1e30f;
+constexpr std::int64_t kComparedRows = 32;
+constexpr std::int64_t kUsualRows = 512;
 
 using Event = UniqueHandle<CudaTraits<cudaEvent_t, cudaEventDestroy>>;
 using Graph = UniqueHandle<CudaTraits<cudaGraph_t, cudaGraphDestroy>>;
@@ -88,8 +91,15 @@ struct Gemm::Impl {
   LibraryProducts library;
   ProductTable tuned, proposed;
 
+  ProductKey key_of(const Operands& o) const {
+    ProductKey key = product_key(o);
+    if (kernels == Kernels::invariant) key.bucket = 0;
+    return key;
+  }
   std::vector<Candidate> candidates(std::span<const Operands> products,
                                     const LibraryProblem& problem, Stream stream) const;
+  void choose_invariant(const Operands& o, Stream stream);
+  bool keeps_rows(const Operands& o, const ProductChoice& choice, Stream stream) const;
   void run_library(const Operands& o, const ProductKey& key, Stream stream);
 };
 
@@ -125,7 +135,7 @@ std::vector<Candidate> Gemm::Impl::candidates(std::span<const Operands> products
                    {}});
   }
   for (const SmallForm form : kSmallForms) {
-    if (kernels == Kernels::library || !takes_small_product(products[0], form)) continue;
+    if (kernels != Kernels::all || !takes_small_product(products[0], form)) continue;
     all.push_back({{.form = form},
                    [products, form, stream] {
                      for (const Operands& o : products) small_product(o, form, stream);
@@ -144,14 +154,72 @@ std::vector<Candidate> Gemm::Impl::candidates(std::span<const Operands> products
   return all;
 }
 
+/// Whether rows get the same bits in a product of other rows, and wherever they stand in it. An
+/// algorithm that splits K by the number of rows fails here.
+bool Gemm::Impl::keeps_rows(const Operands& o, const ProductChoice& choice, Stream stream) const {
+  const std::size_t row_bytes = static_cast<std::size_t>(o.n) * size_of(o.y_dtype);
+  const auto x_bytes = static_cast<std::size_t>(o.x_stride) * size_of(o.dtype);
+  // What lies there may be zeros, which any sum keeps.
+  fill_normal(const_cast<void*>(o.x), o.dtype, o.m * o.x_stride, {}, 1, 1.0f, stream);
+  const auto rows = [&](std::int64_t first, std::int64_t count) -> std::vector<std::byte> {
+    Operands part = o;
+    part.x = static_cast<const std::byte*>(o.x) + static_cast<std::size_t>(first) * x_bytes;
+    part.m = count;
+    if (!library.multiply(part, LibraryProblem(part), choice, stream)) return {};
+    const std::int64_t kept = std::min(count, kComparedRows);
+    std::vector<std::byte> y(static_cast<std::size_t>(kept) * row_bytes);
+    check(cudaMemcpy2DAsync(y.data(), row_bytes, o.y,
+                            static_cast<std::size_t>(o.y_stride) * size_of(o.y_dtype), row_bytes,
+                            static_cast<std::size_t>(kept), cudaMemcpyDeviceToHost, stream),
+          "cudaMemcpy2DAsync");
+    check(cudaStreamSynchronize(stream), "a product");
+    return y;
+  };
+  const std::vector<std::byte> all = rows(0, o.m);
+  if (all.empty()) return false;
+  for (const std::int64_t first : {0, 1, 5}) {
+    for (const std::int64_t count : {1, 2, 8, 17, 40, 59}) {
+      if (first + count > o.m) continue;
+      const std::vector<std::byte> part = rows(first, count);
+      const std::size_t compared =
+          static_cast<std::size_t>(std::min(count, kComparedRows - first)) * row_bytes;
+      if (part.empty() ||
+          !std::equal(part.begin(), part.begin() + static_cast<std::ptrdiff_t>(compared),
+                      all.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(first) *
+                                                                row_bytes))) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+// The library's best for a step of usual size that is invariant: not by its time, which differs
+// from run to run.
+void Gemm::Impl::choose_invariant(const Operands& o, Stream stream) {
+  Operands usual = o;
+  usual.m = kUsualRows;
+  const LibraryProblem problem(usual);
+  for (const ProductChoice& choice :
+       library.candidates(usual, problem, LibraryProducts::kMostCandidates)) {
+    if (!LibraryProducts::is_unsplit(choice) || !keeps_rows(o, choice, stream)) continue;
+    tuned[key_of(o)] = choice;
+    return;
+  }
+  fail(ErrorKind::cuda,
+       cat("deterministic is true, and cuBLASLt has no product by a weight [", o.n, ", ", o.k,
+           "] in ", name_of(o.dtype), " that keeps a row's bits; set it to false"));
+}
+
 void Gemm::tune(std::span<const Operands> products, Stream stream) {
   if (products.empty() || products[0].m == 0 || products[0].n == 0) return;
-  const ProductKey key = product_key(products[0]);
+  const ProductKey key = impl_->key_of(products[0]);
   if (impl_->tuned.contains(key)) return;
   for (const Operands& other : products) {
-    TRIREME_CHECK(product_key(other) == key && other.m == products[0].m, "m=", other.m,
+    TRIREME_CHECK(impl_->key_of(other) == key && other.m == products[0].m, "m=", other.m,
                   " n=", other.n, " k=", other.k);
   }
+  if (impl_->kernels == Kernels::invariant) return impl_->choose_invariant(products[0], stream);
   const LibraryProblem problem(products[0]);
   std::vector<Candidate> candidates = impl_->candidates(products, problem, stream);
   const Timer timer(stream);
@@ -170,6 +238,11 @@ void Gemm::tune(std::span<const Operands> products, Stream stream) {
     best = median;
     impl_->tuned[key] = candidate.choice;
   }
+  if (best == kNever) {
+    fail(ErrorKind::cuda,
+         cat("deterministic: cuBLASLt has no product by a weight [", key.n, ", ", key.k, "] in ",
+             name_of(key.dtype), " that keeps a row's bits; set deterministic to false"));
+  }
 }
 
 void Gemm::Impl::run_library(const Operands& o, const ProductKey& key, Stream stream) {
@@ -178,6 +251,10 @@ void Gemm::Impl::run_library(const Operands& o, const ProductKey& key, Stream st
   if (chosen != tuned.end() && chosen->second.form == SmallForm::none &&
       library.multiply(o, problem, chosen->second, stream)) {
     return;
+  }
+  if (kernels == Kernels::invariant) {
+    fail(ErrorKind::cuda, cat("deterministic: no algorithm is known for a product of [", o.m, ", ",
+                              o.k, "] by [", o.n, ", ", o.k, "] in ", name_of(o.dtype)));
   }
   // Also where an algorithm does not take this M, though it took its bucket's.
   ProductKey exact = key;
@@ -194,7 +271,7 @@ void Gemm::Impl::run_library(const Operands& o, const ProductKey& key, Stream st
 
 void Gemm::run(const Operands& operands, Stream stream) {
   if (operands.m == 0 || operands.n == 0) return;
-  const ProductKey key = product_key(operands);
+  const ProductKey key = impl_->key_of(operands);
   if (impl_->kernels == Kernels::all) {
     const auto chosen = impl_->tuned.find(key);
     const SmallForm form =
@@ -209,10 +286,12 @@ void Gemm::run(const Operands& operands, Stream stream) {
 }
 
 void Gemm::save(const std::string& path) const {
+  if (impl_->kernels != Kernels::all) return;
   write_table(path, text_of(impl_->tuned, machine_of_timings()));
 }
 
 std::string Gemm::load(const std::string& path) {
+  if (impl_->kernels != Kernels::all) return "its algorithms are for all kernels";
   const ReadTable read = read_table(path, machine_of_timings());
   if (!read.reason.empty()) return cat(path, ": ", read.reason);
   for (const auto& [key, choice] : read.table) {

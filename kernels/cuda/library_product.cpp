@@ -134,6 +134,20 @@ bool LibraryProducts::knows(const ProductKey& key, const ProductChoice& choice) 
          result.state == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= kWorkspaceBytes;
 }
 
+bool LibraryProducts::is_unsplit(const ProductChoice& choice) {
+  const auto algorithm = std::bit_cast<Algorithm>(choice.algorithm);
+  const auto value_of = [&](cublasLtMatmulAlgoConfigAttributes_t attribute) {
+    std::uint32_t value = 0;
+    std::size_t written = 0;
+    check(
+        cublasLtMatmulAlgoConfigGetAttribute(&algorithm, attribute, &value, sizeof value, &written),
+        "cublasLtMatmulAlgoConfigGetAttribute");
+    return value;
+  };
+  return value_of(CUBLASLT_ALGO_CONFIG_SPLITK_NUM) <= 1 &&
+         value_of(CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME) == CUBLASLT_REDUCTION_SCHEME_NONE;
+}
+
 std::string machine_of_timings() {
   int device = 0;
   cudaDeviceProp properties{};

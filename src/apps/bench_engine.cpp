@@ -36,6 +36,8 @@ config::Syntax bench_engine_syntax() {
                     {"profile", "", "Work",
                      "cuda: also the time of each operator, without recorded graphs, which slows "
                      "decodes"},
+                    {"deterministic", "", "Computing",
+                     "cuda: the same bits whatever rows run together"},
                     {"device", "NAME", "Computing", "cpu or cuda (default: cuda where a GPU is)"},
                     {"dtype", "TYPE", "Computing", "of weights and activations (default bfloat16)"},
                     {"max-batch-size", "N", "Computing", "sequences of a step (default 1024)"},
@@ -97,7 +99,7 @@ class Prompts : public engine::RequestSource, public engine::ResultSink {
 
 struct BenchOptions {
   std::string model_dir;
-  bool on_gpu = false, has_profile = false;
+  bool on_gpu = false, has_profile = false, is_deterministic = false;
   DType dtype = DType::bfloat16;
   std::int64_t max_batch_size = 1024, max_num_tokens = 8192, max_seq_len = 0;
   std::vector<Shape> shapes;
@@ -142,6 +144,7 @@ BenchOptions bench_options(const config::Options& options) {
          "no GPU");
   }
   bench.on_gpu = device == "cuda";
+  bench.is_deterministic = options.has("deterministic");
   bench.has_profile = bench.on_gpu && options.has("profile");
   return bench;
 }
@@ -207,7 +210,8 @@ void BenchModel::make_context() {
            .num_vocab_columns = model_->vocab_shard().num_columns,
            .dtype = options_.dtype});
       ops_ = std::make_unique<ops::Context>(
-          std::make_shared<ops::CudaContext>(static_cast<std::size_t>(bytes), config_.head_dim),
+          std::make_shared<ops::CudaContext>(static_cast<std::size_t>(bytes), config_.head_dim,
+                                             options_.is_deterministic),
           options_.dtype);
       job::load_products(*ops_->cuda);
     }

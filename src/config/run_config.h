@@ -78,6 +78,8 @@ struct RunConfig {
   double progress_interval_s = 10;
   std::string log_level = "info";
   bool log_all_ranks = false;
+  /// Bitwise the same tokens and log-probabilities whatever rows run together and in what chunks.
+  bool deterministic = false;
   bool strict = false;  ///< exit 10 if any row failed
 };
 

@@ -32,7 +32,10 @@ std::int64_t experts_bytes(const checkpoint::ModelConfig& model, const topology:
 }  // namespace
 
 std::int64_t device_arena_bytes(const checkpoint::ModelConfig& model, const topology::Sizes& sizes,
-                                const layers::KvSpec& spec, const StepExtents& step) {
+                                const layers::KvSpec& spec, const StepExtents& extents) {
+  StepExtents step = extents;
+  step.num_tokens = std::max(step.num_tokens, kLeastStepRows);
+  step.num_logit_rows = std::max(step.num_logit_rows, kLeastStepRows);
   const auto size = static_cast<std::int64_t>(size_of(step.dtype));
   const std::int64_t tp = sizes.attention_dp ? 1 : sizes.tp;
   const std::int64_t q_size = model.num_heads / tp * model.head_dim;

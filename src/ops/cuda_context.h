@@ -24,11 +24,17 @@ struct CudaContext {
 
   OpTimer* timer = nullptr;  ///< while not null, operators are timed and nothing is recorded
 
-  CudaContext(std::size_t arena_bytes, std::int64_t head_dim)
-      : arena_memory(arena_bytes, "the activations of a step", "max_num_tokens"),
+  /// A row's results have the same bits whatever rows are computed with it.
+  const bool is_deterministic;
+
+  CudaContext(std::size_t arena_bytes, std::int64_t head_dim, bool deterministic = false)
+      : gemm(deterministic ? kernels::cuda::Gemm::Kernels::invariant
+                           : kernels::cuda::Gemm::Kernels::all),
+        arena_memory(arena_bytes, "the activations of a step", "max_num_tokens"),
         attention_workspace(kernels::cuda::attention_workspace_bytes(head_dim),
                             "the partial sums of attention",
-                            "kv_cache_config.free_gpu_memory_fraction") {
+                            "kv_cache_config.free_gpu_memory_fraction"),
+        is_deterministic(deterministic) {
     stream.fill(attention_workspace.data(), 0, attention_workspace.size_bytes());
   }
 };

@@ -120,7 +120,8 @@ std::unique_ptr<ops::Context> make_ops(const EngineCase& engine_case,
            .num_vocab_columns = model.vocab_shard().num_columns,
            .dtype = engine_case.kv_dtype});
       return std::make_unique<ops::Context>(
-          std::make_shared<ops::CudaContext>(static_cast<std::size_t>(bytes), config.head_dim),
+          std::make_shared<ops::CudaContext>(static_cast<std::size_t>(bytes), config.head_dim,
+                                             engine_case.deterministic),
           engine_case.kv_dtype);
     }
   }

@@ -28,6 +28,7 @@ struct EngineCase {
   bool enable_chunked_prefill = true;
   DType kv_dtype = DType::float32;
   bool rounds_to_bf16 = false;  ///< on the CPU: activations in products
+  bool deterministic = false;   ///< on the GPU
   bool on_gpu = false;          ///< one rank; weights and activations of kv_dtype
   std::vector<std::int32_t> eos_token_ids;
   layers::ExpertPlacement experts = {};

@@ -48,6 +48,8 @@ class LibraryProducts {
                 const ProductChoice& choice, Stream stream) const;
   /// Whether an algorithm that was read from a file is one for such products here.
   bool knows(const ProductKey& key, const ProductChoice& choice) const;
+  /// Whether an algorithm sums over K in one piece, whatever M is.
+  static bool is_unsplit(const ProductChoice& choice);
 
   static constexpr int kMostCandidates = 16;
 

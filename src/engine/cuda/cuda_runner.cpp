@@ -8,6 +8,8 @@
 #include "comm/factory.h"
 #include "engine/batch_builder.h"
 #include "kernels/gemm.h"
+#include "models/device_workspace.h"
+#include "ops/op_timer.h"
 
 namespace trireme::engine {
 namespace {
@@ -21,7 +23,8 @@ std::int64_t choices_per_token(const layers::MoeSpec& spec) {
 DeviceStepLimits step_limits(const RunnerParts& parts) {
   return {.num_slots = parts.max_batch_size,
           .max_batch_size = parts.max_batch_size,
-          .max_num_tokens = std::max(parts.max_num_tokens, parts.max_batch_size),
+          .max_num_tokens =
+              std::max({parts.max_num_tokens, parts.max_batch_size, models::kLeastStepRows}),
           .max_blocks = (parts.max_seq_len + parts.tokens_per_block - 1) / parts.tokens_per_block,
           .num_groups = std::ssize(parts.model.kv_spec().groups),
           .tokens_per_block = parts.tokens_per_block,
@@ -134,8 +137,7 @@ StepSize CudaRunner::step_size(const StepPlan& plan) const {
 
 bool CudaRunner::is_graph_step(const StepPlan& plan) const {
   return parts_.context.ops.cuda->timer == nullptr && !logit_rows_.needs_host &&
-         logit_rows_.scores.empty() &&
-         std::ranges::all_of(plan.rows, [](const PlanRow& row) {
+         logit_rows_.scores.empty() && std::ranges::all_of(plan.rows, [](const PlanRow& row) {
            return row.is_decode() && row.samples() && row.num_tokens == 1;
          });
 }
@@ -292,16 +294,22 @@ void CudaRunner::finish() {
 
 // One size after the other: the library's own choice is up to a sixth slower than the best.
 void CudaRunner::tune() {
-  if (parts_.context.ops.activation_dtype == DType::float32) return;
+  const ops::Context& ops = parts_.context.ops;
   const std::int64_t most = std::max(parts_.max_num_tokens, parts_.max_batch_size);
+  if (ops.cuda->is_deterministic) {
+    // One algorithm for all sizes, checked with as many rows in every configuration.
+    const std::int64_t rows = models::kLeastStepRows;
+    return tune_size({.num_seqs = 1, .num_tokens = rows}, rows);
+  }
+  if (ops.activation_dtype == DType::float32) return;
   for (std::int64_t tokens = 1;; ++tokens) {
     tokens = std::min(kernels::cuda::Gemm::bucket_of(tokens), most);
-    tune_size({.num_seqs = std::min(tokens, parts_.max_batch_size), .num_tokens = tokens});
+    tune_size({.num_seqs = 1, .num_tokens = tokens}, tokens <= parts_.max_batch_size ? tokens : 0);
     if (tokens == most) return;
   }
 }
 
-void CudaRunner::tune_size(const StepSize& size) {
+void CudaRunner::tune_size(const StepSize& size, std::int64_t num_logit_rows) {
   using Operands = kernels::cuda::Gemm::Operands;
   ops::CudaContext& cuda = *parts_.context.ops.cuda;
   std::vector<Operands> products;
@@ -310,10 +318,11 @@ void CudaRunner::tune_size(const StepSize& size) {
   {
     // A step that only fills up: nothing is stored, and no expert has a token.
     StepPlan plan;
-    device_step_.send(plan, {}, size, 0, stream_);
+    const std::vector<std::int32_t> rows(static_cast<std::size_t>(num_logit_rows), 0);
+    device_step_.send(plan, rows, size, 0, stream_);
     const tensor::ArenaScope scope(parts_.context.ops.arena);
     const TensorView hidden = forward(size);
-    if (size.num_tokens <= parts_.max_batch_size) logits(size, hidden, 0, size.num_seqs);
+    if (num_logit_rows > 0) logits(size, hidden, 0, num_logit_rows);
   }
   cuda.recorded = nullptr;
   cuda.timer = timer;

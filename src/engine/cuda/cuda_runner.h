@@ -69,7 +69,7 @@ class CudaRunner : public StepRunner {
   void count_experts(Step& step);
   void forget_counted();
   void tune();
-  void tune_size(const StepSize& size);
+  void tune_size(const StepSize& size, std::int64_t num_logit_rows);
 
   RunnerParts parts_;
   const tensor::Stream& stream_;
