@@ -12,6 +12,11 @@ void grouped_product_plain(const GroupedProduct& product, Stream stream);
 bool has_grouped_product_wgmma();
 void grouped_product_wgmma(const GroupedProduct& product, Stream stream);
 
+/// Hopper's kernel for many rows a slot whose warps load or multiply, and whether it takes a
+/// product.
+bool takes_grouped_product_pipelined(const GroupedProduct& product);
+void grouped_product_pipelined(const GroupedProduct& product, Stream stream);
+
 /// Kernel for few places, each slot's weights read once with all its places, and whether it takes a
 /// product.
 bool takes_grouped_product_small(const GroupedProduct& product);
