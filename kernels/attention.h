@@ -81,7 +81,9 @@ struct Attention {
 
 /// As cpu::attention. Tensor cores do bfloat16 and float16 of head_dim 64, 128 and 256; a plain
 /// kernel everything else up to head_dim 256. The launches depend on nothing but the arguments
-/// here, so they can be captured in a graph and replayed with other contents of the batch.
+/// here, so they can be captured in a graph and replayed with other contents of the batch. For
+/// decodes the batch, and the keys and values before a sequence's own, are read while the kernel
+/// before in the stream still runs: between what writes them and this is a product.
 void attention(const Attention& arguments, Stream stream);
 
 /// Enough for any batch on the current device.

@@ -70,7 +70,8 @@ void gather_rows(const void* x, std::int64_t x_stride, const std::int32_t* pair_
                  std::int64_t top_k, const std::int32_t* num_placed, std::int64_t num_rows,
                  std::int64_t size, void* y, DType dtype, Stream stream);
 
-/// As cpu::combine, on pairs and y of dtype.
+/// As cpu::combine, on pairs and y of dtype. Places and weights are read while the kernel before in
+/// the stream still runs: between what writes them and this is a product.
 void combine(const void* pairs, const std::int32_t* place_of_pair, const float* weights,
              std::int64_t num_tokens, std::int64_t top_k, std::int64_t size, void* y, DType dtype,
              Stream stream);
@@ -95,6 +96,10 @@ struct GroupedProduct {
   /// The rows of a weight are gates, then ups, n a multiple of 32: y [num_places, n / 2] =
   /// silu(gate) · up of the product.
   bool has_silu_and_mul = false;
+  /// Between what writes expert_begin and this is a product in the stream, as the experts' first
+  /// one is before their second: expert_begin and the weights are then read while the kernel before
+  /// still runs. Not with pair_at.
+  bool follows_product = false;
 };
 void grouped_product(const GroupedProduct& arguments, Stream stream);
 

@@ -43,7 +43,9 @@ struct NormRopeAppend {
 };
 
 /// Norms (if given) and rotates the queries in place; norms and rotates the keys and stores keys
-/// and values in the cache. What is left in the keys' columns of qkv is unspecified.
+/// and values in the cache. What is left in the keys' columns of qkv is unspecified. Positions and
+/// slots are read while the kernel before in the stream still runs: between what writes them and
+/// this is a product or an embedding.
 void norm_rope_append(const NormRopeAppend& arguments, Stream stream);
 
 }  // namespace trireme::kernels::cuda

@@ -10,6 +10,8 @@ namespace {
 template <typename T, int N>
 __global__ void silu_and_mul_kernel(const T* gate_up, T* y, std::int64_t num_packs,
                                     unsigned packs_per_row) {
+  start_next_kernel();
+  wait_for_earlier_kernels();
   const std::int64_t pack = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (pack >= num_packs) return;
   // The launcher keeps the number of packs below 2^32: a 32-bit division is much cheaper.
@@ -36,10 +38,11 @@ void silu_and_mul(const void* gate_up, void* y, std::int64_t num_rows, std::int6
     const auto launch = [&](auto kernel, int width) {
       const std::int64_t packs = num_rows * size / width;
       TRIREME_CHECK(packs < (std::int64_t{1} << 32), "num_rows=", num_rows, " size=", size);
-      const unsigned threads = 256;
-      kernel<<<static_cast<unsigned>(ceil_div(packs, threads)), threads, 0, stream>>>(
-          static_cast<const T*>(gate_up), static_cast<T*>(y), packs,
-          static_cast<unsigned>(size / width));
+      // Few packs in small ctas reach more multiprocessors.
+      const unsigned threads = packs < 16384 ? 64 : 256;
+      launch_overlapped(kernel, {static_cast<unsigned>(ceil_div(packs, threads)), threads}, stream,
+                        static_cast<const T*>(gate_up), static_cast<T*>(y), packs,
+                        static_cast<unsigned>(size / width));
     };
     constexpr int kWide = 16 / sizeof(T);
     if (vector_width<T>({gate_up, y}, {size}) == kWide) {

@@ -38,10 +38,13 @@ struct Part {
   std::int64_t seq, kv_head, first_head, counter;
   std::int64_t token;
   int num_rows;
-  int first, end;            ///< keys that the query sees
+  int first, end;            ///< keys that the query sees; the last one is its own
   int tile_begin, tile_end;  ///< of this cta
   int num_parts, part;
 };
+
+// What is read before the wait is settled, past the L1 cache: the batch's arrays and the keys
+// before a sequence's own, which earlier steps have written. Products are between those and this.
 
 __device__ Part part_of_cta(const Attention& a) {
   Part p;
@@ -53,9 +56,9 @@ __device__ Part part_of_cta(const Attention& a) {
   p.first_head = p.kv_head * heads_per_kv + first_row;
   p.num_rows = min(kRows, heads_per_kv - first_row);
   p.counter = p.seq * gridDim.x + blockIdx.x;
-  p.token = a.batch.q_begin[p.seq];
-  const int position = a.batch.first_position[p.seq];
-  const bool is_empty = a.batch.q_begin[p.seq + 1] == p.token;
+  p.token = __ldcg(a.batch.q_begin + p.seq);
+  const int position = __ldcg(a.batch.first_position + p.seq);
+  const bool is_empty = __ldcg(a.batch.q_begin + p.seq + 1) == p.token;
   p.first = first_key(a, position);
   p.end = position + 1;
   const int tiles_begin = p.first / kKeys, tiles_end = (p.end + kKeys - 1) / kKeys;
@@ -68,6 +71,21 @@ __device__ Part part_of_cta(const Attention& a) {
   p.tile_begin = tiles_begin + p.part * per_part;
   p.tile_end = min(tiles_end, p.tile_begin + per_part);
   return p;
+}
+
+__device__ PagedRows paged_rows_of(const Attention& a, const Part& p) {
+  Attention by_row = a;
+  by_row.batch.table_row = nullptr;
+  const std::int32_t* table_row = a.batch.table_row;
+  return paged_rows(by_row, table_row == nullptr ? p.seq : __ldcg(table_row + p.seq), p.kv_head);
+}
+
+/// As PagedRows::offset().
+__device__ std::int64_t offset_of_key(const PagedRows& paged, int key) {
+  const int block = __ldcg(paged.blocks + (key >> paged.shift));
+  if (block < 0) return -1;
+  return block * paged.block_stride + paged.head_offset +
+         static_cast<std::int64_t>(key & ((1 << paged.shift) - 1)) * paged.head_dim;
 }
 
 template <typename T, int kDim>
@@ -91,7 +109,7 @@ __device__ void start_tile(const Attention& a, const PagedRows& paged, const Par
   const int lane = threadIdx.x % 32;
   const int own_key = tile * kKeys + lane % kKeys;
   const bool is_seen = own_key >= p.first && own_key < p.end;
-  const std::int64_t own_offset = is_seen ? paged.offset(own_key) : -1;
+  const std::int64_t own_offset = is_seen ? offset_of_key(paged, own_key) : -1;
 #pragma unroll
   for (int i = 0; i < Tile::kChunks * kKeys / 32; ++i) {
     const int at = i * 32 + lane, row = at / Tile::kChunks, chunk = at % Tile::kChunks;
@@ -108,7 +126,7 @@ __device__ void attend_tiles(const Attention& a, const Part& p, unsigned memory,
                              SoftmaxRows<Tile::kDim>& rows) {
   constexpr int kDim = Tile::kDim, kStages = Tile::kStages;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const PagedRows paged = paged_rows(a, p.seq, p.kv_head);
+  const PagedRows paged = paged_rows_of(a, p);
   int next = p.tile_begin + warp;
   const auto start_next = [&](int stage) {
     if (next < p.tile_end) {
@@ -117,8 +135,13 @@ __device__ void attend_tiles(const Attention& a, const Part& p, unsigned memory,
     commit_copies();
     next += kWarps;
   };
-#pragma unroll
-  for (int stage = 0; stage < kStages - 1; ++stage) start_next(stage);
+  // The sequence's own key is in the last tile; it is not settled.
+  const int settled_end = min(p.tile_end, (p.end - 1) / kKeys);
+  int num_started = 0;
+  while (num_started < kStages - 1 && next < settled_end) start_next(num_started++);
+  start_next_kernel();
+  wait_for_earlier_kernels();
+  while (num_started < kStages - 1) start_next(num_started++);
   unsigned q[kDim / 16][4];
   load_queries<T, kDim>(a, p, q);
   const float scale = a.scale * kLog2OfE;
@@ -219,7 +242,10 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ bool is_last;
   constexpr int kDim = Tile::kDim;
   const Part p = part_of_cta(a);
-  if (p.part >= p.num_parts) return;
+  if (p.part >= p.num_parts) {
+    if (blockIdx.x + blockIdx.y + blockIdx.z == 0) wait_for_earlier_kernels();
+    return;
+  }
   const int warp = threadIdx.x / 32;
   unsigned char* own = memory + warp * Tile::kWarpBytes;
   SoftmaxRows<kDim> rows;
@@ -274,9 +300,9 @@ void launch(const Attention& a, Stream stream) {
   const dim3 grid(static_cast<unsigned>(across), static_cast<unsigned>(parts),
                   static_cast<unsigned>(a.batch.num_decodes));
   auto* counters = static_cast<int*>(a.workspace);
-  kernel<<<grid, kThreads, Tile::kSharedBytes, stream>>>(
-      a, counters,
-      reinterpret_cast<float*>(counters + most));  // 16-byte aligned: most is a multiple of 4
+  // Aligned to 16 bytes: most is a multiple of 4.
+  auto* partials = reinterpret_cast<float*>(counters + most);
+  launch_overlapped(kernel, {grid, kThreads, Tile::kSharedBytes}, stream, a, counters, partials);
 }
 
 template <typename T>

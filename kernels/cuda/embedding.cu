@@ -9,6 +9,9 @@ namespace {
 template <typename T, int N>
 __global__ void embedding_kernel(const std::int32_t* ids, const T* table, std::int64_t vocab_begin,
                                  std::int64_t num_rows, std::int64_t size, T* y) {
+  // In this order: what is ahead of an embedding, a step's arrays, is settled behind it.
+  wait_for_earlier_kernels();
+  start_next_kernel();
   const std::int64_t token = blockIdx.x;
   const std::int64_t row = ids[token] - vocab_begin;
   const bool is_here = row >= 0 && row < num_rows;
@@ -29,8 +32,9 @@ void embedding(const std::int32_t* ids, std::int64_t num_tokens, const void* tab
   with_float_type(dtype, [&](auto zero) {
     using T = decltype(zero);
     const auto launch = [&](auto kernel, int width) {
-      kernel<<<grid, threads_for(ceil_div(size, width), 512), 0, stream>>>(
-          ids, static_cast<const T*>(table), vocab_begin, num_rows, size, static_cast<T*>(y));
+      launch_overlapped(kernel, {grid, threads_for(ceil_div(size, width), 512)}, stream, ids,
+                        static_cast<const T*>(table), vocab_begin, num_rows, size,
+                        static_cast<T*>(y));
     };
     constexpr int kWide = 16 / sizeof(T);
     if (vector_width<T>({table, y}, {size}) == kWide) {

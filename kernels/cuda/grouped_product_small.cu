@@ -16,22 +16,32 @@ struct Chunks {
   std::int64_t x_row[kMostPlaces];  ///< of a place
 };
 
-/// All threads call it and may read `chunks` behind it.
+/// All threads call it and may read `chunks` behind it. Loads past the L1 cache, for places that
+/// are settled.
 __device__ void find_chunks(const GroupedProduct& p, Chunks& chunks) {
   __shared__ unsigned starts[kMostPlaces / 32];  // bits: places where a chunk begins
   __shared__ int slot_at[kMostPlaces], end_at[kMostPlaces];
   const int place = threadIdx.x;
-  const int num_placed = min(p.expert_begin[p.num_slots], kMostPlaces);
+  int slot = threadIdx.x, begin = 0, end = 0;
+  const auto load_slot = [&] {
+    if (slot >= p.num_slots) return;
+    begin = __ldcg(p.expert_begin + slot);
+    end = __ldcg(p.expert_begin + slot + 1);
+  };
+  load_slot();
+  const int num_placed = min(__ldcg(p.expert_begin + p.num_slots), kMostPlaces);
   if (place < kMostPlaces / 32) starts[place] = 0;
-  if (place < num_placed) chunks.x_row[place] = row_of_place(p, place);
   __syncthreads();
-  for (int slot = threadIdx.x; slot < p.num_slots; slot += Tile::kThreads) {
-    const int end = min(p.expert_begin[slot + 1], num_placed);
-    for (int at = p.expert_begin[slot]; at < end; at += Tile::kTokens) {
+  if (place < num_placed) chunks.x_row[place] = row_of_place(p, place);
+  while (slot < p.num_slots) {
+    end = min(end, num_placed);
+    for (int at = begin; at < end; at += Tile::kTokens) {
       atomicOr(&starts[at / 32], 1u << at % 32);
       slot_at[at] = slot;
       end_at[at] = min(end, at + Tile::kTokens);
     }
+    slot += Tile::kThreads;
+    load_slot();
   }
   __syncthreads();
   if (place < kMostPlaces && (starts[place / 32] >> place % 32 & 1) != 0) {
@@ -97,6 +107,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kCtas)
     few_places_kernel(const __grid_constant__ GroupedProduct p) {
   extern __shared__ __align__(128) unsigned char memory[];
   __shared__ Chunks chunks;
+  if (!p.follows_product) wait_for_earlier_kernels();
   find_chunks(p, chunks);
   stream_tiles<T, Tile>(ExpertTiles<T, kHasSilu>(p, chunks), memory);
 }
@@ -124,6 +135,8 @@ bool takes_grouped_product_small(const GroupedProduct& p) {
 }
 
 void grouped_product_small(const GroupedProduct& product, Stream stream) {
+  TRIREME_CHECK(!product.follows_product || product.pair_at == nullptr,
+                "num_places=", product.num_places);
   if (product.dtype == DType::bfloat16) return launch_for_silu<__nv_bfloat16>(product, stream);
   launch_for_silu<__half>(product, stream);
 }

@@ -11,6 +11,8 @@ namespace {
 /// A token a warp; lane l holds the logits of experts l, l + 32, ...
 template <int kPerLane>
 __global__ void route_kernel(const Routing r) {
+  start_next_kernel();
+  wait_for_earlier_kernels();
   const std::int64_t token =
       (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32;
   if (token >= r.num_tokens) return;
@@ -110,6 +112,8 @@ __device__ void count_chunk(const WarpPairs& pairs, int num_slots, std::int32_t*
 __global__ void count_kernel(const std::int32_t* slots, std::int64_t num_pairs, int num_slots,
                              std::int32_t* counts_of_chunk) {
   extern __shared__ std::int32_t counts[];
+  start_next_kernel();
+  wait_for_earlier_kernels();
   count_chunk(WarpPairs(slots, num_pairs), num_slots, counts);
   for (int slot = threadIdx.x; slot < num_slots; slot += blockDim.x) {
     int sum = 0;
@@ -146,6 +150,8 @@ __global__ void place_kernel(const std::int32_t* slots, std::int64_t num_pairs, 
                              const std::int32_t* counts_of_chunk, std::int32_t* expert_begin,
                              std::int32_t* pair_at, std::int32_t* place_of_pair) {
   extern __shared__ std::int32_t counts[];
+  start_next_kernel();
+  wait_for_earlier_kernels();
   const WarpPairs pairs(slots, num_pairs);
   count_chunk(pairs, num_slots, counts);
   int base = 0;
@@ -195,10 +201,41 @@ __global__ void place_kernel(const std::int32_t* slots, std::int64_t num_pairs, 
   }
 }
 
+constexpr int kFewPairs = 64;
+constexpr int kFewPairsThreads = 256;
+
+/// Few pairs by one cta: a thread counts what stands before its pair, and before its slots.
+__global__ void __launch_bounds__(kFewPairsThreads)
+    place_few_kernel(const std::int32_t* slots, int num_pairs, int num_slots,
+                     std::int32_t* expert_begin, std::int32_t* pair_at,
+                     std::int32_t* place_of_pair) {
+  start_next_kernel();
+  wait_for_earlier_kernels();
+  __shared__ unsigned all[kFewPairs];  // -1 is larger than every slot
+  const int pair = threadIdx.x;
+  if (pair < num_pairs) all[pair] = static_cast<unsigned>(slots[pair]);
+  __syncthreads();
+  if (pair < num_pairs) {
+    const unsigned own = all[pair];
+    int place = 0;
+    for (int i = 0; i < num_pairs; ++i) place += all[i] < own || (all[i] == own && i < pair);
+    const bool is_placed = static_cast<std::int32_t>(own) >= 0;
+    place_of_pair[pair] = is_placed ? place : -1;
+    if (is_placed) pair_at[place] = pair;
+  }
+  for (int slot = threadIdx.x; slot <= num_slots; slot += kFewPairsThreads) {
+    int begin = 0;
+    for (int i = 0; i < num_pairs; ++i) begin += all[i] < static_cast<unsigned>(slot);
+    expert_begin[slot] = begin;
+  }
+}
+
 template <typename T, int N>
 __global__ void gather_kernel(const T* x, std::int64_t x_stride, const std::int32_t* pair_at,
                               unsigned top_k, const std::int32_t* num_placed, std::int64_t size,
                               T* y) {
+  start_next_kernel();
+  wait_for_earlier_kernels();
   const std::int64_t place = blockIdx.x;
   if (place >= *num_placed) return;
   const T* from = x + static_cast<unsigned>(pair_at[place]) / top_k * x_stride;
@@ -207,25 +244,41 @@ __global__ void gather_kernel(const T* x, std::int64_t x_stride, const std::int3
   }
 }
 
+/// A thread N elements of a token. Places and weights are settled: products are between them and
+/// this.
 template <typename T, int N>
 __global__ void combine_kernel(const T* pairs, const std::int32_t* place_of_pair,
                                const float* weights, int top_k, std::int64_t size, T* y) {
+  start_next_kernel();
   const std::int64_t token = blockIdx.x;
   const std::int64_t i = (static_cast<std::int64_t>(blockIdx.y) * blockDim.x + threadIdx.x) * N;
-  if (i >= size) return;
   constexpr int kInFlight = 8;
-  float sum[N] = {};
-  for (int first = 0; first < top_k; first += kInFlight) {
-    // All loads before the sums, which are taken in order.
-    Pack<T, N> packs[kInFlight];
-    float weight[kInFlight];
+  std::int32_t place[kInFlight];
+  float weight[kInFlight], sum[N] = {};
+  const auto load_places = [&](int first) {
 #pragma unroll
     for (int k = 0; k < kInFlight; ++k) {
       const std::int64_t pair = token * top_k + first + k;
-      const std::int32_t place = first + k < top_k ? place_of_pair[pair] : -1;
-      weight[k] = place >= 0 ? weights[pair] : 0.0f;
+      const bool is_there = first + k < top_k;
+      place[k] = is_there ? __ldcg(place_of_pair + pair) : -1;
+      weight[k] = is_there ? __ldcg(weights + pair) : 0.0f;
+    }
+  };
+  load_places(0);
+  wait_for_earlier_kernels();
+  if (i >= size) return;
+  for (int first = 0; first < top_k; first += kInFlight) {
+    if (first > 0) load_places(first);
+    // All loads before the sums, which are taken in order.
+    Pack<T, N> packs[kInFlight];
+#pragma unroll
+    for (int k = 0; k < kInFlight; ++k) {
       packs[k] = {};
-      if (place >= 0) packs[k] = load_pack<T, N>(pairs + place * size + i);
+      if (place[k] >= 0) {
+        packs[k] = load_pack<T, N>(pairs + place[k] * size + i);
+      } else {
+        weight[k] = 0;
+      }
     }
 #pragma unroll
     for (int k = 0; k < kInFlight; ++k) {
@@ -246,7 +299,7 @@ void route_softmax(const Routing& r, Stream stream) {
                 "num_experts=", r.num_experts, " top_k=", r.top_k);
   if (r.num_tokens == 0) return;
   const auto launch = [&](auto kernel) {
-    kernel<<<static_cast<unsigned>(ceil_div(r.num_tokens, 4)), 128, 0, stream>>>(r);
+    launch_overlapped(kernel, {static_cast<unsigned>(ceil_div(r.num_tokens, 4)), 128}, stream, r);
   };
   if (r.num_experts <= 32) {
     launch(route_kernel<1>);
@@ -268,8 +321,13 @@ void sort_by_expert(const std::int32_t* slots, std::int64_t num_pairs, std::int6
                     std::int32_t* expert_begin, std::int32_t* pair_at, std::int32_t* place_of_pair,
                     std::int32_t* workspace, Stream stream) {
   TRIREME_CHECK(num_slots >= 1 && num_slots <= kMostSlots, "num_slots=", num_slots);
-  const auto chunks =
-      static_cast<unsigned>(num_pairs == 0 ? 1 : ceil_div(num_pairs, kPairsPerChunk));
+  if (num_pairs <= kFewPairs) {
+    launch_overlapped(place_few_kernel, {1, kFewPairsThreads}, stream, slots,
+                      static_cast<int>(num_pairs), static_cast<int>(num_slots), expert_begin,
+                      pair_at, place_of_pair);
+    return check_launch("sort_by_expert");
+  }
+  const auto chunks = static_cast<unsigned>(ceil_div(num_pairs, kPairsPerChunk));
   const auto slot_count = static_cast<int>(num_slots);
   const std::size_t shared =
       sizeof(std::int32_t) * kSortWarps * static_cast<std::size_t>(num_slots);
@@ -278,12 +336,12 @@ void sort_by_expert(const std::int32_t* slots, std::int64_t num_pairs, std::int6
     cudaFuncSetAttribute(count_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
     cudaFuncSetAttribute(place_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
   }
+  const LaunchShape shape{chunks, kSortWarps * 32, shared};
   if (chunks > 1) {
-    count_kernel<<<chunks, kSortWarps * 32, shared, stream>>>(slots, num_pairs, slot_count,
-                                                              workspace);
+    launch_overlapped(count_kernel, shape, stream, slots, num_pairs, slot_count, workspace);
   }
-  place_kernel<<<chunks, kSortWarps * 32, shared, stream>>>(slots, num_pairs, slot_count, workspace,
-                                                            expert_begin, pair_at, place_of_pair);
+  launch_overlapped(place_kernel, shape, stream, slots, num_pairs, slot_count, workspace,
+                    expert_begin, pair_at, place_of_pair);
   check_launch("sort_by_expert");
 }
 
@@ -296,9 +354,10 @@ void gather_rows(const void* x, std::int64_t x_stride, const std::int32_t* pair_
     constexpr int kWide = 16 / sizeof(T);
     const bool is_wide = vector_width<T>({x, y}, {x_stride, size}) == kWide;
     const auto kernel = is_wide ? gather_kernel<T, kWide> : gather_kernel<T, 1>;
-    kernel<<<static_cast<unsigned>(num_rows), threads_for(is_wide ? size / kWide : size, 256), 0,
-             stream>>>(static_cast<const T*>(x), x_stride, pair_at, static_cast<unsigned>(top_k),
-                       num_placed, size, static_cast<T*>(y));
+    launch_overlapped(
+        kernel, {static_cast<unsigned>(num_rows), threads_for(is_wide ? size / kWide : size, 256)},
+        stream, static_cast<const T*>(x), x_stride, pair_at, static_cast<unsigned>(top_k),
+        num_placed, size, static_cast<T*>(y));
   });
   check_launch("gather_rows");
 }
@@ -316,8 +375,8 @@ void combine(const void* pairs, const std::int32_t* place_of_pair, const float* 
     const unsigned threads = threads_for(packs, 256);
     const dim3 grid(static_cast<unsigned>(num_tokens),
                     static_cast<unsigned>(ceil_div(packs, threads)));
-    kernel<<<grid, threads, 0, stream>>>(static_cast<const T*>(pairs), place_of_pair, weights,
-                                         static_cast<int>(top_k), size, static_cast<T*>(y));
+    launch_overlapped(kernel, {grid, threads}, stream, static_cast<const T*>(pairs), place_of_pair,
+                      weights, static_cast<int>(top_k), size, static_cast<T*>(y));
   });
   check_launch("combine");
 }

@@ -22,6 +22,7 @@ struct NormRows {
 /// 0 reads it again (from the cache).
 template <typename T, int N, int kHeld, bool kAdds>
 __global__ void norm_kernel(const NormRows<T> rows) {
+  start_next_kernel();
   const std::int64_t row = blockIdx.x;
   const T* x = rows.x + row * rows.x_stride;
   T* residual = kAdds ? rows.residual + row * rows.size : nullptr;
@@ -55,13 +56,16 @@ __global__ void norm_kernel(const NormRows<T> rows) {
   };
   Pack<float, N> weights[kHeld == 0 ? 1 : kHeld];
 
+#pragma unroll
+  for (int j = 0; j < kHeld; ++j) {
+    const int at = first + j * step;
+    if (at < rows.size) weights[j] = load_pack<float, N>(rows.weight + at);
+  }
+  wait_for_earlier_kernels();
   if constexpr (kHeld > 0) {
 #pragma unroll
     for (int j = 0; j < kHeld; ++j) {
-      if (first + j * step < rows.size) {
-        weights[j] = load_pack<float, N>(rows.weight + first + j * step);
-        read(first + j * step, held[j]);
-      }
+      if (first + j * step < rows.size) read(first + j * step, held[j]);
     }
   } else {
     for (std::int64_t at = first; at < rows.size; at += step) read(at, held[0]);
@@ -88,8 +92,9 @@ void launch_norm(const NormRows<T>& rows, std::int64_t num_rows, Stream stream) 
   if (num_rows == 0) return;
   constexpr int kWide = 16 / sizeof(T);
   const auto launch = [&](auto kernel, std::int64_t packs, int held) {
-    kernel<<<static_cast<unsigned>(num_rows), threads_for(ceil_div(packs, held), 1024), 0,
-             stream>>>(rows);
+    launch_overlapped(kernel,
+                      {static_cast<unsigned>(num_rows), threads_for(ceil_div(packs, held), 1024)},
+                      stream, rows);
   };
   const bool is_wide = vector_width<T>({rows.x, rows.y, rows.weight, rows.residual},
                                        {rows.x_stride, rows.y_stride, rows.size}) == kWide;
@@ -110,6 +115,8 @@ template <typename T>
 __global__ void norm_heads_kernel(T* x, std::int64_t x_stride, const float* weight, float eps,
                                   std::int64_t num_pairs, std::int64_t num_heads,
                                   std::int64_t head_dim) {
+  start_next_kernel();
+  wait_for_earlier_kernels();
   const std::int64_t pair = (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32;
   if (pair >= num_pairs) return;
   T* at = x + pair / num_heads * x_stride + pair % num_heads * head_dim;
@@ -125,6 +132,8 @@ __global__ void norm_heads_kernel(T* x, std::int64_t x_stride, const float* weig
 template <typename T>
 __global__ void sum_of_squares_kernel(const T* x, std::int64_t x_stride, float* sums,
                                       std::int64_t size) {
+  start_next_kernel();
+  wait_for_earlier_kernels();
   const T* row = x + blockIdx.x * x_stride;
   float sum = 0;
   for (std::int64_t i = threadIdx.x; i < size; i += blockDim.x) {
@@ -136,6 +145,8 @@ __global__ void sum_of_squares_kernel(const T* x, std::int64_t x_stride, float* 
 
 template <typename T>
 __global__ void scale_by_norm_kernel(const NormRows<T> rows, const float* sums, float total_size) {
+  start_next_kernel();
+  wait_for_earlier_kernels();
   const std::int64_t row = blockIdx.x;
   const float factor = rsqrtf(sums[row] / total_size + rows.eps);
   for (std::int64_t i = threadIdx.x; i < rows.size; i += blockDim.x) {
@@ -146,6 +157,8 @@ __global__ void scale_by_norm_kernel(const NormRows<T> rows, const float* sums, 
 
 template <typename T, int N>
 __global__ void add_kernel(const T* y, T* x, std::int64_t num_packs) {
+  start_next_kernel();
+  wait_for_earlier_kernels();
   const std::int64_t pack = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (pack >= num_packs) return;
   const Pack<T, N> other = load_pack<T, N>(y + pack * N);
@@ -159,10 +172,17 @@ __global__ void add_kernel(const T* y, T* x, std::int64_t num_packs) {
 
 template <typename T>
 __global__ void add_bias_kernel(const float* bias, T* x, std::int64_t x_stride, std::int64_t size) {
+  start_next_kernel();
+  wait_for_earlier_kernels();
   T* row = x + blockIdx.x * x_stride;
   for (std::int64_t i = threadIdx.x; i < size; i += blockDim.x) {
     row[i] = from_float<T>(to_float(row[i]) + bias[i]);
   }
+}
+
+/// A row a cta, four elements a thread.
+LaunchShape row_shape(std::int64_t num_rows, std::int64_t size) {
+  return {static_cast<unsigned>(num_rows), threads_for(ceil_div(size, 4), 1024)};
 }
 
 }  // namespace
@@ -197,8 +217,9 @@ void rms_norm_heads(void* x, std::int64_t x_stride, const float* weight, float e
   if (num_pairs == 0) return;
   with_float_type(dtype, [&](auto zero) {
     using T = decltype(zero);
-    norm_heads_kernel<T><<<static_cast<unsigned>(ceil_div(num_pairs, 8)), 256, 0, stream>>>(
-        static_cast<T*>(x), x_stride, weight, eps, num_pairs, num_heads, head_dim);
+    launch_overlapped(norm_heads_kernel<T>, {static_cast<unsigned>(ceil_div(num_pairs, 8)), 256},
+                      stream, static_cast<T*>(x), x_stride, weight, eps, num_pairs, num_heads,
+                      head_dim);
   });
   check_launch("rms_norm_heads");
 }
@@ -208,9 +229,8 @@ void sum_of_squares(const void* x, std::int64_t x_stride, float* sums, std::int6
   if (num_rows == 0) return;
   with_float_type(dtype, [&](auto zero) {
     using T = decltype(zero);
-    sum_of_squares_kernel<T>
-        <<<static_cast<unsigned>(num_rows), threads_for(ceil_div(size, 4), 1024), 0, stream>>>(
-            static_cast<const T*>(x), x_stride, sums, size);
+    launch_overlapped(sum_of_squares_kernel<T>, row_shape(num_rows, size), stream,
+                      static_cast<const T*>(x), x_stride, sums, size);
   });
   check_launch("sum_of_squares");
 }
@@ -229,9 +249,8 @@ void scale_by_norm(const void* x, std::int64_t x_stride, const float* sums, std:
                            y_stride,
                            size,
                            eps};
-    scale_by_norm_kernel<T>
-        <<<static_cast<unsigned>(num_rows), threads_for(ceil_div(size, 4), 1024), 0, stream>>>(
-            rows, sums, static_cast<float>(total_size));
+    launch_overlapped(scale_by_norm_kernel<T>, row_shape(num_rows, size), stream, rows, sums,
+                      static_cast<float>(total_size));
   });
   check_launch("scale_by_norm");
 }
@@ -244,8 +263,8 @@ void add(const void* y, void* x, std::int64_t size, DType dtype, Stream stream) 
     const bool is_wide = vector_width<T>({x, y}, {size}) == kWide;
     const std::int64_t packs = is_wide ? size / kWide : size;
     const auto kernel = is_wide ? add_kernel<T, kWide> : add_kernel<T, 1>;
-    kernel<<<static_cast<unsigned>(ceil_div(packs, 256)), 256, 0, stream>>>(
-        static_cast<const T*>(y), static_cast<T*>(x), packs);
+    launch_overlapped(kernel, {static_cast<unsigned>(ceil_div(packs, 256)), 256}, stream,
+                      static_cast<const T*>(y), static_cast<T*>(x), packs);
   });
   check_launch("add");
 }
@@ -255,9 +274,8 @@ void add_bias(const float* bias, void* x, std::int64_t x_stride, std::int64_t nu
   if (num_rows == 0) return;
   with_float_type(dtype, [&](auto zero) {
     using T = decltype(zero);
-    add_bias_kernel<T>
-        <<<static_cast<unsigned>(num_rows), threads_for(ceil_div(size, 4), 1024), 0, stream>>>(
-            bias, static_cast<T*>(x), x_stride, size);
+    launch_overlapped(add_bias_kernel<T>, row_shape(num_rows, size), stream, bias,
+                      static_cast<T*>(x), x_stride, size);
   });
   check_launch("add_bias");
 }

@@ -13,6 +13,8 @@ template <typename T>
 __global__ void rope_kernel(T* x, std::int64_t x_stride, const std::int32_t* positions,
                             const float* cos_sin, std::int64_t num_pairs, std::int64_t num_heads,
                             std::int64_t head_dim, std::int64_t rotary_dim) {
+  start_next_kernel();
+  wait_for_earlier_kernels();
   const std::int64_t pair = (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32;
   if (pair >= num_pairs) return;
   const std::int64_t token = pair / num_heads, half = rotary_dim / 2;
@@ -72,19 +74,22 @@ constexpr int kHeadsInFlight = 4;
 constexpr int kWarps = 4;
 
 /// Heads of one token a cta; a warp takes every kWarps-th head, kHeadsInFlight of them loaded at
-/// once. rotary_dim is head_dim, 32 · N.
+/// once. rotary_dim is head_dim, 32 · N. Positions and slots are settled: a product is between them
+/// and this.
 template <typename T, int N>
 __global__ void __launch_bounds__(kWarps * 32) norm_rope_append_kernel(const NormRopeAppend a) {
+  start_next_kernel();
   const std::int64_t token = blockIdx.x;
   const int lane = threadIdx.x % 32, head_dim = 32 * N;
   const int num_heads = static_cast<int>(a.num_heads), kv = static_cast<int>(a.cache.num_kv_heads);
   const int all_heads = num_heads + 2 * kv;
   T* row = static_cast<T*>(a.qkv) + token * a.row_stride + lane * N;
-  const std::int64_t slot = a.slot_mapping[token];
-  const LaneTables<N> tables =
-      load_tables<N>(a, a.cos_sin + static_cast<std::int64_t>(a.positions[token]) * head_dim, lane);
+  const std::int64_t slot = __ldcg(a.slot_mapping + token);
+  const std::int64_t position = __ldcg(a.positions + token);
+  const LaneTables<N> tables = load_tables<N>(a, a.cos_sin + position * head_dim, lane);
   const bool has_norm = a.q_norm != nullptr;
 
+  wait_for_earlier_kernels();
   const int stride = kWarps * gridDim.y;
   for (int begin = threadIdx.x / 32 + kWarps * blockIdx.y; begin < all_heads;
        begin += stride * kHeadsInFlight) {
@@ -130,14 +135,14 @@ void launch_fused(const NormRopeAppend& a, Stream stream) {
                                      : a.num_tokens >= 64 ? kHeadsInFlight
                                                           : 1;
   const auto parts = static_cast<unsigned>(ceil_div(all_heads, kWarps * heads_of_warp));
-  const dim3 grid(static_cast<unsigned>(a.num_tokens), parts);
+  const LaunchShape shape{dim3(static_cast<unsigned>(a.num_tokens), parts), kWarps * 32};
   switch (a.cache.head_dim) {
     case 64:
-      return norm_rope_append_kernel<T, 2><<<grid, kWarps * 32, 0, stream>>>(a);
+      return launch_overlapped(norm_rope_append_kernel<T, 2>, shape, stream, a);
     case 128:
-      return norm_rope_append_kernel<T, 4><<<grid, kWarps * 32, 0, stream>>>(a);
+      return launch_overlapped(norm_rope_append_kernel<T, 4>, shape, stream, a);
     default:
-      return norm_rope_append_kernel<T, 8><<<grid, kWarps * 32, 0, stream>>>(a);
+      return launch_overlapped(norm_rope_append_kernel<T, 8>, shape, stream, a);
   }
 }
 
@@ -170,9 +175,9 @@ void rope(void* x, std::int64_t x_stride, const std::int32_t* positions, const f
   if (num_pairs == 0) return;
   with_float_type(dtype, [&](auto zero) {
     using T = decltype(zero);
-    rope_kernel<T><<<static_cast<unsigned>(ceil_div(num_pairs, 8)), 256, 0, stream>>>(
-        static_cast<T*>(x), x_stride, positions, cos_sin, num_pairs, num_heads, head_dim,
-        rotary_dim);
+    launch_overlapped(rope_kernel<T>, {static_cast<unsigned>(ceil_div(num_pairs, 8)), 256}, stream,
+                      static_cast<T*>(x), x_stride, positions, cos_sin, num_pairs, num_heads,
+                      head_dim, rotary_dim);
   });
   check_launch("rope");
 }

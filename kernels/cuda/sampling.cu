@@ -133,6 +133,8 @@ __device__ ScanSummary merge_parts(const RowWorkspace& workspace, const RowForm&
 }
 
 __global__ void __launch_bounds__(kScanThreads, 6) scan_kernel(const Sampling s) {
+  start_next_kernel();
+  wait_for_earlier_kernels();
   const std::int64_t row_idx = blockIdx.y;
   const SamplingRow row = s.rows[row_idx];
   if (row.logits_row < 0) return;
@@ -177,7 +179,7 @@ void sample(const Sampling& s, Stream stream) {
   if (s.num_rows == 0) return;
   const dim3 grid(static_cast<unsigned>(RowWorkspace::parts_of(s.vocab_size)),
                   static_cast<unsigned>(s.num_rows));
-  scan_kernel<<<grid, kScanThreads, 0, stream>>>(s);
+  launch_overlapped(scan_kernel, {grid, kScanThreads}, stream, s);
   check_launch("sample, scan");
   launch_filters(s, stream);
 }

@@ -145,6 +145,8 @@ __device__ void list_top(const Sampling& s, const SamplingRow& row, std::int64_t
 
 /// A row a cta; blockIdx.y 0 draws, 1 lists the best.
 __global__ void __launch_bounds__(kSelectThreads, 3) filter_kernel(const Sampling s) {
+  start_next_kernel();
+  wait_for_earlier_kernels();
   __shared__ SelectMemory memory;
   const std::int64_t row_idx = blockIdx.x;
   const SamplingRow row = s.rows[row_idx];
@@ -171,7 +173,7 @@ __global__ void __launch_bounds__(kSelectThreads, 3) filter_kernel(const Samplin
 
 void launch_filters(const Sampling& s, Stream stream) {
   const dim3 grid(static_cast<unsigned>(s.num_rows), s.max_top > 0 ? 2 : 1);
-  filter_kernel<<<grid, kSelectThreads, 0, stream>>>(s);
+  launch_overlapped(filter_kernel, {grid, kSelectThreads}, stream, s);
   check_launch("sample, filters");
 }
 

@@ -10,15 +10,17 @@ constexpr int kRowsOfWarp = 2;
 constexpr int kInFlight = 4;          ///< 16-byte loads of a row and lane
 constexpr int kDepthOfLoad = 32 * 8;  ///< elements of K that a warp loads at once
 
-/// 16 bytes that are read once and kept out of the L1 cache; zeros where nothing is.
+/// 16 bytes that are read once and kept out of the L1 cache; zeros where nothing is. Not as
+/// read-only data: such loads the compiler moves behind a wait.
 __device__ uint4 load_streaming(const void* from, bool is_there) {
   uint4 x;
   asm volatile(
       "{.reg .pred p; setp.ne.s32 p, %5, 0; "
       "mov.u32 %0, 0; mov.u32 %1, 0; mov.u32 %2, 0; mov.u32 %3, 0; "
-      "@p ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];}"
+      "@p ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];}"
       : "=&r"(x.x), "=&r"(x.y), "=&r"(x.z), "=&r"(x.w)
-      : "l"(from), "r"(static_cast<int>(is_there)));
+      : "l"(from), "r"(static_cast<int>(is_there))
+      : "memory");
   return x;
 }
 
@@ -55,8 +57,8 @@ __global__ void __launch_bounds__(kThreads, 3)
   w[0] = static_cast<const T*>(o.weight) + column * o.k;
   w[1] = has_second ? w[0] + o.k : w[0];
   float sums[kRowsOfWarp] = {};
-  for (int begin = lane * 8; begin < k; begin += kInFlight * kDepthOfLoad) {
-    uint4 of_w[kRowsOfWarp][kInFlight], of_x[kInFlight];
+  uint4 of_w[kRowsOfWarp][kInFlight];
+  const auto load_weights = [&](int begin) {
 #pragma unroll
     for (int i = 0; i < kInFlight; ++i) {
       const int at = begin + i * kDepthOfLoad;
@@ -65,6 +67,14 @@ __global__ void __launch_bounds__(kThreads, 3)
         of_w[row][i] = load_streaming(w[row] + at, at < k);
       }
     }
+  };
+  constexpr int kStep = kInFlight * kDepthOfLoad;
+  int begin = lane * 8;
+  load_weights(begin);
+  wait_for_earlier_kernels();
+  while (true) {
+    if (begin + kStep >= k) start_next_kernel();
+    uint4 of_x[kInFlight];
 #pragma unroll
     for (int i = 0; i < kInFlight; ++i) {
       const int at = begin + i * kDepthOfLoad;
@@ -77,8 +87,11 @@ __global__ void __launch_bounds__(kThreads, 3)
         add_products<T>(sums[row], of_w[row][i], of_x[i]);
       }
     }
+    begin += kStep;
+    if (begin >= k) break;
+    load_weights(begin);
   }
-  // Lanes without a part of K come here early; all meet in the sum.
+  // Lanes may have a part less of K; all meet in the sum.
   __syncwarp();
 #pragma unroll
   for (int row = 0; row < kRowsOfWarp; ++row) sums[row] = warp_sum(sums[row]);
@@ -91,9 +104,9 @@ __global__ void __launch_bounds__(kThreads, 3)
 void small_product_dot(const Gemm::Operands& o, Stream stream) {
   const auto ctas = static_cast<unsigned>(ceil_div(o.n, kThreads / 32 * kRowsOfWarp));
   if (o.dtype == DType::bfloat16) {
-    dot_kernel<__nv_bfloat16><<<ctas, kThreads, 0, stream>>>(o);
+    launch_overlapped(dot_kernel<__nv_bfloat16>, {ctas, kThreads}, stream, o);
   } else {
-    dot_kernel<__half><<<ctas, kThreads, 0, stream>>>(o);
+    launch_overlapped(dot_kernel<__half>, {ctas, kThreads}, stream, o);
   }
   check_launch("small_product_dot");
 }

@@ -44,6 +44,8 @@ __device__ void write_token(const StepArrays& a, std::int64_t token) {
 }
 
 __global__ void expand_kernel(const StepArrays a) {
+  start_next_kernel();
+  wait_for_earlier_kernels();
   const std::int64_t at = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (at < a.num_tokens) write_token(a, at);
   if (at > a.num_seqs) return;
@@ -73,7 +75,8 @@ void expand_step(const StepArrays& arrays, Stream stream) {
                 "num_groups=", arrays.num_groups, " num_seqs=", arrays.num_seqs);
   const std::int64_t count =
       arrays.num_tokens > arrays.num_seqs ? arrays.num_tokens : arrays.num_seqs + 1;
-  expand_kernel<<<static_cast<unsigned>(ceil_div(count, kThreads)), kThreads, 0, stream>>>(arrays);
+  launch_overlapped(expand_kernel, {static_cast<unsigned>(ceil_div(count, kThreads)), kThreads},
+                    stream, arrays);
   check_launch("expand_step");
 }
 

@@ -188,7 +188,8 @@ ExpertOutputs experts_on_gpu(Context& context, const TensorView& x,
              .y = outputs.pairs.data,
              .n = hidden,
              .k = size,
-             .dtype = x.dtype};
+             .dtype = x.dtype,
+             .follows_product = true};
   const OpScope timed(context, "experts' down");
   cuda::grouped_product(product, context.stream());
   return outputs;

@@ -5,13 +5,87 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <cstdlib>
 #include <initializer_list>
+#include <type_traits>
 
 #include "base/dtype.h"
 #include "base/error.h"
+#include "kernels/cuda_stream.h"
 
-/// What every launcher needs: types by DType, widths of vectors, and the check at its end.
+/// What every launcher needs: launches that overlap, types by DType, widths of vectors, and the
+/// check at its end.
+///
+/// A kernel launched by launch_overlapped begins while the one before it in the stream still runs,
+/// so that its launch, its set-up and its first weights cost nothing. This is safe only because
+/// every such kernel keeps to the rules:
+///  1. It calls wait_for_earlier_kernels() before it reads what a kernel has written, and before it
+///     writes anything. The wait ends when the kernel before has ended, which has itself waited for
+///     the one before it: so what one kernel leaves out breaks the chain for all behind it. A cta
+///     that has nothing to do may leave it out if another one of its grid always waits.
+///  2. Before the wait it reads what never changes (weights, tables), and past the L1 cache
+///     (__ldcg, cp.async.cg) what is settled: written ahead of a kernel that lets the next one
+///     start only behind its own wait, or that is launched plainly. Products and embedding() are
+///     such.
+///  3. It calls start_next_kernel() where the next one's ctas and first loads are welcome: at once
+///     if it is small; behind its last load if it streams weights, or the next kernel takes its
+///     places and its share of the memory.
+/// Kernels launched plainly begin when all before them have ended.
 namespace trireme::kernels::cuda {
+
+/// Waits until the kernels before have ended and what they have written can be seen.
+__device__ inline void wait_for_earlier_kernels() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+/// Lets the next kernel begin once every cta of this one has called it or has ended.
+__device__ inline void start_next_kernel() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
+/// Tells by its attributes for which GPU the code that runs was made.
+template <typename = void>
+__global__ void empty_kernel() {}
+
+/// Whether launches overlap: where the code that runs has the wait, unless the environment variable
+/// TRIREME_SERIAL_LAUNCHES is set, by which one measures what the overlap is worth.
+inline bool has_overlap() {
+  static const bool has_it = [] {
+    cudaFuncAttributes attributes{};
+    return std::getenv("TRIREME_SERIAL_LAUNCHES") == nullptr &&
+           cudaFuncGetAttributes(&attributes, empty_kernel<>) == cudaSuccess &&
+           attributes.ptxVersion >= 90;
+  }();
+  return has_it;
+}
+
+struct LaunchShape {
+  dim3 grid;
+  unsigned threads = 0;
+  std::size_t shared_bytes = 0;  ///< dynamic
+};
+
+/// Launches a kernel that keeps to the rules above; under capture it becomes a programmatic edge of
+/// the graph.
+template <typename... Parameters>
+void launch_overlapped(void (*kernel)(Parameters...), const LaunchShape& shape, Stream stream,
+                       const std::type_identity_t<Parameters>&... arguments) {
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = shape.grid;
+  config.blockDim = dim3(shape.threads);
+  config.dynamicSmemBytes = shape.shared_bytes;
+  config.stream = stream;
+  config.attrs = &attribute;
+  config.numAttrs = has_overlap() ? 1 : 0;
+  cudaLaunchKernelEx(&config, kernel, arguments...);
+}
 
 inline void check_launch(const char* kernel) {
   const cudaError_t status = cudaGetLastError();

@@ -22,7 +22,8 @@ bool takes_small_product(const Gemm::Operands& operands, SmallForm form);
 /// The form for a product that nobody has timed; none: the library's.
 SmallForm likely_small_form(const Gemm::Operands& operands);
 
-/// The whole product with bias; operands that the form takes.
+/// The whole product with bias; operands that the form takes. The weight is read while the kernels
+/// before in the stream still run: none of them may write it.
 void small_product(const Gemm::Operands& operands, SmallForm form, Stream stream);
 /// Its form dot.
 void small_product_dot(const Gemm::Operands& operands, Stream stream);

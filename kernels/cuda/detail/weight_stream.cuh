@@ -2,12 +2,14 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/detail/launch.cuh"
 #include "kernels/cuda/detail/mma.cuh"
 
 /// Products of few rows of x, bound by reading the weights once. Tiles of weight rows stream
 /// through shared memory: the eight warps of a cta take turns along K, each has a ring of stages
 /// that it alone fills and reads, and copies run ahead across tiles, so memory is kept busy also
-/// while a tile is summed up.
+/// while a tile is summed up. The first weights are under way before the kernels ahead in the
+/// stream have ended.
 ///
 /// A sum's order depends on K alone: a warp adds up its steps in order, then the warps' sums are
 /// added in order. So a row has the same bits in every tiling and beside any other rows.
@@ -61,18 +63,19 @@ class StreamCopies {
     enter_tile();
   }
 
-  /// Starts the copies of the next step, if there is one, and commits them.
+  __device__ bool has_next() const { return tile_ < work_.num_tiles(); }
+
+  /// Starts the copies of the next step, if there is one, of the weight, of x or of both.
+  template <bool kOfWeight, bool kOfX>
   __device__ void start_next(unsigned stage) {
-    if (tile_ < work_.num_tiles()) {
-      copy_step(stage);
-      step_ += Tile::kWarps;
-      if (step_ >= num_steps_) {
-        step_ = threadIdx.x / 32;
-        tile_ += gridDim.x;
-        enter_tile();
-      }
-    }
-    commit_copies();
+    if (!has_next()) return;
+    if constexpr (kOfWeight) copy_weight(stage);
+    if constexpr (kOfX) copy_x(stage);
+    step_ += Tile::kWarps;
+    if (step_ < num_steps_) return;
+    step_ = threadIdx.x / 32;
+    tile_ += gridDim.x;
+    enter_tile();
   }
 
  private:
@@ -81,7 +84,7 @@ class StreamCopies {
   static constexpr int kTokenCopies = Tile::kTokens / kRowsOfCopy;
 
   __device__ void enter_tile() {
-    if (tile_ >= work_.num_tiles()) return;
+    if (!has_next()) return;
     const int row = threadIdx.x % 32 / kStepChunks, chunk = threadIdx.x % kStepChunks;
     const WeightTile<T> tile = work_.weight_tile(tile_);
     fallback_ = tile.half[0];
@@ -103,23 +106,33 @@ class StreamCopies {
     }
   }
 
-  __device__ void copy_step(unsigned stage) const {
+  /// The bits of there_ in this step.
+  __device__ unsigned there_in_step() const {
+    return step_ * kStepDepth + static_cast<int>(threadIdx.x) % kStepChunks * 8 < work_.k ? there_
+                                                                                          : 0;
+  }
+
+  __device__ void copy_weight(unsigned stage) const {
     const int row = threadIdx.x % 32 / kStepChunks, chunk = threadIdx.x % kStepChunks;
-    const int begin = step_ * kStepDepth;
-    const unsigned there = begin + chunk * 8 < work_.k ? there_ : 0;
+    const unsigned there = there_in_step();
 #pragma unroll
     for (int i = 0; i < kWeightCopies; ++i) {
       const bool is_there = (there >> i & 1) != 0;
       const std::int64_t rows = i % kCopiesOfHalf * kRowsOfCopy;
-      const T* from = half_[i / kCopiesOfHalf] + rows * work_.k + begin;
+      const T* from = half_[i / kCopiesOfHalf] + rows * work_.k + step_ * kStepDepth;
       copy_async(stage + swizzled<kStepChunks>(i * kRowsOfCopy + row, chunk),
                  is_there ? from : fallback_, is_there);
     }
+  }
+
+  __device__ void copy_x(unsigned stage) const {
+    const int row = threadIdx.x % 32 / kStepChunks, chunk = threadIdx.x % kStepChunks;
+    const unsigned there = there_in_step();
 #pragma unroll
     for (int i = 0; i < kTokenCopies; ++i) {
       const bool is_there = (there >> (kWeightCopies + i) & 1) != 0;
       copy_async_cached(stage + swizzled<kStepChunks>(Tile::kRows + i * kRowsOfCopy + row, chunk),
-                        is_there ? x_[i] + begin : fallback_, is_there);
+                        is_there ? x_[i] + step_ * kStepDepth : fallback_, is_there);
     }
   }
 
@@ -190,7 +203,8 @@ struct TileSums {
 };
 
 /// Computes the tiles blockIdx.x, blockIdx.x + gridDim.x, ...; all threads of the cta call it.
-/// Beyond what StreamCopies asks of it, Work has store(tile, sums), called by all threads.
+/// Beyond what StreamCopies asks of it, Work has store(tile, sums), called by all threads. What it
+/// reads before, and the weights, are read before earlier kernels have ended.
 ///   memory  Tile::kSharedBytes, aligned to 128
 template <typename T, typename Tile, typename Work>
 __device__ void stream_tiles(const Work& work, unsigned char* memory) {
@@ -198,21 +212,29 @@ __device__ void stream_tiles(const Work& work, unsigned char* memory) {
   const unsigned ring = shared_address(memory) + warp * Tile::kRingBytes;
   float* all_sums = reinterpret_cast<float*>(memory + Tile::kWarps * Tile::kRingBytes);
   const int num_steps = (work.k + kStepDepth - 1) / kStepDepth;
-  StreamCopies<T, Tile, Work> copies(work);
+  StreamCopies<T, Tile, Work> copies(work), ahead(copies);
 #pragma unroll
-  for (int stage = 0; stage < Tile::kStages - 1; ++stage) {
-    copies.start_next(ring + stage * Tile::kStageBytes);
+  for (int i = 0; i < Tile::kStages; ++i) {
+    ahead.template start_next<true, false>(ring + i * Tile::kStageBytes);
+  }
+  wait_for_earlier_kernels();
+#pragma unroll
+  for (int i = 0; i < Tile::kStages; ++i) {
+    copies.template start_next<false, true>(ring + i * Tile::kStageBytes);
+    commit_copies();
   }
   int stage = 0, buffer = 0;
   for (int tile = blockIdx.x; tile < work.num_tiles(); tile += gridDim.x) {
     float sums[Tile::kRows / 8][4] = {};
     for (int step = warp; step < num_steps; step += Tile::kWarps) {
-      wait_for_copies<Tile::kStages - 2>();
-      // Also: all lanes have left the stage before, into which the next copies go.
+      if (!copies.has_next()) start_next_kernel();
+      wait_for_copies<Tile::kStages - 1>();
       __syncwarp();
-      const int last = stage == 0 ? Tile::kStages - 1 : stage - 1;
-      copies.start_next(ring + last * Tile::kStageBytes);
       multiply_step<T, Tile>(sums, ring + stage * Tile::kStageBytes);
+      // All lanes have left the stage, into which the next copies go.
+      __syncwarp();
+      copies.template start_next<true, true>(ring + stage * Tile::kStageBytes);
+      commit_copies();
       stage = stage + 1 == Tile::kStages ? 0 : stage + 1;
     }
     float* sums_of_tile = all_sums + buffer * Tile::kWarps * Tile::kSumsOfWarp;

@@ -31,6 +31,7 @@ class OnDevice {
   }
 
   T* data() const { return static_cast<T*>(buffer_.data()); }
+  std::size_t size() const { return size_; }
   std::vector<T> values() const {
     std::vector<T> result(size_);
     stream_.copy_to_host(result.data(), buffer_.data(), size_ * sizeof(T));
