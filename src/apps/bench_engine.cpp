@@ -323,7 +323,8 @@ int bench_engine(const config::Options& options) {
 Subcommand bench_engine_subcommand() { return {bench_engine_syntax(), bench_engine}; }
 
 int bench_command(const std::vector<std::string>& arguments) {
-  return run_subcommand("bench", "measures this machine", {bench_engine_subcommand()}, arguments);
+  return run_subcommand("bench", "measures this machine",
+                        {bench_engine_subcommand(), bench_kernels_subcommand()}, arguments);
 }
 
 }  // namespace trireme::apps

@@ -13,6 +13,9 @@ DecoderDesign mixtral(const checkpoint::ModelConfig& config);
 DecoderDesign qwen3_moe(const checkpoint::ModelConfig& config);
 DecoderDesign olmoe(const checkpoint::ModelConfig& config);
 
+/// What the model's architecture makes of its config.json. Throws as make_model().
+DecoderDesign design_of(const checkpoint::ModelConfig& config);
+
 /// Whether config.json gives the key, with a value other than null.
 bool is_given(const checkpoint::ModelConfig& config, const char* key);
 

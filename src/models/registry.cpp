@@ -44,9 +44,7 @@ void refuse_key(const checkpoint::ModelConfig& config, const char* key, const Js
            ", which is not supported for ", config.architecture));
 }
 
-std::unique_ptr<CausalLm> make_model(const checkpoint::ModelConfig& config,
-                                     const BuildOptions& options,
-                                     checkpoint::WeightLoader& loader) {
+DecoderDesign design_of(const checkpoint::ModelConfig& config) {
   for (const Entry& entry : kRegistry) {
     if (entry.architecture != config.architecture) continue;
     refuse_key(config, "partial_rotary_factor", 1.0);
@@ -55,12 +53,18 @@ std::unique_ptr<CausalLm> make_model(const checkpoint::ModelConfig& config,
            cat(config.model_dir, "/config.json: n_shared_experts is ", config.num_shared_experts,
                ", expected none for ", config.architecture));
     }
-    return std::make_unique<Decoder>(entry.design(config), options, loader);
+    return entry.design(config);
   }
   std::string names;
   for (const std::string_view name : kArchitectures) names += cat(names.empty() ? "" : ", ", name);
   fail(ErrorKind::checkpoint, cat(config.model_dir, "/config.json: architectures is \"",
                                   config.architecture, "\", expected one of ", names));
+}
+
+std::unique_ptr<CausalLm> make_model(const checkpoint::ModelConfig& config,
+                                     const BuildOptions& options,
+                                     checkpoint::WeightLoader& loader) {
+  return std::make_unique<Decoder>(design_of(config), options, loader);
 }
 
 }  // namespace trireme::models
