@@ -77,6 +77,9 @@ struct Attention {
   void* out = nullptr;          ///< [num_tokens, num_heads · head_dim], contiguous
   /// attention_workspace_bytes of memory, zero at first; each call leaves it ready for the next.
   void* workspace = nullptr;
+  /// One kernel for decodes and chunks alike, so that a row has the same bits in any company and
+  /// however its sequence is cut in chunks. With batch.num_decodes 0.
+  bool is_invariant = false;
 };
 
 /// As cpu::attention. Tensor cores do bfloat16 and float16 of head_dim 64, 128 and 256; a plain

@@ -100,6 +100,8 @@ struct GroupedProduct {
   /// one is before their second: expert_begin and the weights are then read while the kernel before
   /// still runs. Not with pair_at.
   bool follows_product = false;
+  /// One kernel for any number of rows, so that a row has the same bits in any company.
+  bool is_invariant = false;
 };
 void grouped_product(const GroupedProduct& arguments, Stream stream);
 

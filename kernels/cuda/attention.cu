@@ -58,6 +58,7 @@ void attention(const Attention& arguments, Stream stream) {
   if (!fits_tensor_cores(a)) {
     attention_plain(a, stream);
   } else {
+    TRIREME_CHECK(!a.is_invariant || a.batch.num_decodes == 0, "num_decodes=", a.batch.num_decodes);
     if (a.batch.num_decodes > 0) attention_decode(a, stream);
     if (a.batch.num_seqs > a.batch.num_decodes) attention_prefill(a, stream);
   }

@@ -133,7 +133,8 @@ void launch_for_dim(const Attention& a, Stream stream) {
 
 void attention_prefill(const Attention& a, Stream stream) {
   const std::int64_t rows = a.num_tokens * (a.num_heads / a.cache.num_kv_heads);
-  const bool has_long_rows = rows >= 128 * (a.batch.num_seqs - a.batch.num_decodes);
+  const bool has_long_rows =
+      !a.is_invariant && rows >= 128 * (a.batch.num_seqs - a.batch.num_decodes);
   if (kPipelines && has_long_rows && can_pipeline_prefill(a)) {
     return attention_prefill_pipelined(a, stream);
   }

@@ -111,6 +111,10 @@ constexpr bool kIsPipelined = true;
 template <typename T>
 void launch_for_rows(const GroupedProduct& p, Stream stream) {
   const std::int64_t rows_of_expert = p.num_places / p.num_slots;
+  if (p.is_invariant) {
+    return takes_grouped_product_pipelined(p) ? grouped_product_pipelined(p, stream)
+                                              : launch<T, ManyRows>(p, stream);
+  }
   if (rows_of_expert <= 16) return launch<T, FewRows>(p, stream);
   if (kIsPipelined && takes_grouped_product_pipelined(p)) {
     return grouped_product_pipelined(p, stream);
@@ -133,7 +137,7 @@ void grouped_product(const GroupedProduct& arguments, Stream stream) {
   if (arguments.num_places == 0 || arguments.n == 0) return;
   if (!fits_tensor_cores(arguments)) {
     grouped_product_plain(arguments, stream);
-  } else if (takes_grouped_product_small(arguments)) {
+  } else if (!arguments.is_invariant && takes_grouped_product_small(arguments)) {
     grouped_product_small(arguments, stream);
   } else if (arguments.dtype == DType::bfloat16) {
     launch_for_rows<__nv_bfloat16>(arguments, stream);

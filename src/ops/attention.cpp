@@ -68,16 +68,19 @@ void attention(Context& context, const TensorView& q, std::int64_t num_heads, fl
       const OpScope timed(context,
                           batch.num_decodes == batch.num_seqs ? "attention, decodes" : "attention");
       TRIREME_CHECK(cache.dtype == q.dtype, "cache=", trireme::name_of(cache.dtype));
+      kernels::AttentionBatch sequences = batch;
+      if (context.cuda->is_deterministic) sequences.num_decodes = 0;
       return kernels::cuda::attention({.q = q.data,
                                        .q_stride = q.row_stride,
                                        .num_heads = num_heads,
                                        .scale = scale,
                                        .window = window,
                                        .cache = cache,
-                                       .batch = batch,
+                                       .batch = sequences,
                                        .num_tokens = q.rows(),
                                        .out = out.data,
-                                       .workspace = context.cuda->attention_workspace.data()},
+                                       .workspace = context.cuda->attention_workspace.data(),
+                                       .is_invariant = context.cuda->is_deterministic},
                                       context.stream());
     }
   }

@@ -173,7 +173,8 @@ ExpertOutputs experts_on_gpu(Context& context, const TensorView& x,
                                .n = 2 * size,
                                .k = hidden,
                                .dtype = x.dtype,
-                               .has_silu_and_mul = is_fused};
+                               .has_silu_and_mul = is_fused,
+                               .is_invariant = context.cuda->is_deterministic};
   {
     const OpScope timed(context, "experts' gate_up");
     cuda::grouped_product(product, context.stream());
@@ -189,7 +190,8 @@ ExpertOutputs experts_on_gpu(Context& context, const TensorView& x,
              .n = hidden,
              .k = size,
              .dtype = x.dtype,
-             .follows_product = true};
+             .follows_product = true,
+             .is_invariant = context.cuda->is_deterministic};
   const OpScope timed(context, "experts' down");
   cuda::grouped_product(product, context.stream());
   return outputs;
