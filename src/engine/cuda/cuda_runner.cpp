@@ -104,10 +104,8 @@ void CudaRunner::launch(const StepPlan& plan) {
   step.choices = counter_.open(of_lane, slots_);
 
   device_step_.send(plan, logit_rows_.tokens, step.size, step.parity, stream_);
-  if (!logit_rows_.needs_host) {
-    device_sampler_.send(logit_rows_.samples, logit_rows_.slots, step.size.num_seqs, step.parity,
-                         stream_);
-  }
+  device_sampler_.send(logit_rows_.samples, logit_rows_.slots, step.size.num_seqs, step.parity,
+                       stream_);
   if (is_graph_step(plan)) {
     graphs_.at(step.size.num_seqs).launch(stream_);
   } else {
@@ -118,8 +116,7 @@ void CudaRunner::launch(const StepPlan& plan) {
         choices_[static_cast<std::size_t>(step.parity)].data(), device_step_.choices(),
         static_cast<std::size_t>(step.size.num_tokens * choices_per_token_) * sizeof(std::int32_t));
   }
-  device_sampler_.return_results(step.tokens.empty() ? step.num_samples : 0, step.num_scores,
-                                 step.parity, stream_);
+  device_sampler_.return_results(step.num_samples, step.num_scores, step.parity, stream_);
   done_[static_cast<std::size_t>(step.parity)].record(stream_);
   steps_.push_back(std::move(step));
   forward_seconds_ += monotonic_seconds() - begin;
@@ -136,7 +133,7 @@ StepSize CudaRunner::step_size(const StepPlan& plan) const {
 }
 
 bool CudaRunner::is_graph_step(const StepPlan& plan) const {
-  return parts_.context.ops.cuda->timer == nullptr && !logit_rows_.needs_host &&
+  return parts_.context.ops.cuda->timer == nullptr && logit_rows_.on_host.empty() &&
          logit_rows_.scores.empty() && std::ranges::all_of(plan.rows, [](const PlanRow& row) {
            return row.is_decode() && row.samples() && row.num_tokens == 1;
          });
@@ -152,7 +149,9 @@ void CudaRunner::collect_logit_rows(const StepPlan& plan) {
       rows.samples.push_back(make_sample_row(row, slot, std::ssize(rows.samples)));
       rows.slots.push_back(row.slot);
       rows.tokens.push_back(first_token + row.num_tokens - 1);
-      rows.needs_host = rows.needs_host || !DeviceSampler::can_sample(rows.samples.back());
+      if (!DeviceSampler::can_sample(rows.samples.back())) {
+        rows.on_host.push_back(rows.samples.size() - 1);
+      }
     }
     first_token += row.num_tokens;
   }
@@ -209,11 +208,8 @@ void CudaRunner::run_eagerly(Step& step) {
   if (num_samples > 0) {
     const tensor::ArenaScope of_logits(parts_.context.ops.arena);
     const TensorView rows = logits(step.size, hidden, 0, num_samples);
-    if (logit_rows_.needs_host) {
-      sample_on_host(step, rows);
-    } else {
-      device_sampler_.sample(rows, num_samples, device_step_.last_tokens(), stream_);
-    }
+    device_sampler_.sample(rows, num_samples, device_step_.last_tokens(), stream_);
+    if (!logit_rows_.on_host.empty()) sample_on_host(step, rows);
   }
   // Memory for the logits of max_batch_size rows is there.
   for (std::int64_t begin = 0; begin < num_scores; begin += parts_.max_batch_size) {
@@ -226,16 +222,25 @@ void CudaRunner::run_eagerly(Step& step) {
 
 void CudaRunner::sample_on_host(Step& step, const TensorView& logits) {
   const double begin = monotonic_seconds();
-  tensor::Tensor values(logits.shape, DType::float32);
-  stream_.copy_to_host(values.view().data, logits.data, logits.size_bytes());
+  const std::vector<std::size_t>& on_host = logit_rows_.on_host;
+  const tensor::Tensor values({std::ssize(on_host), logits.shape[1]}, DType::float32);
+  std::vector<SampleRow> rows;
+  for (const std::size_t row : on_host) {
+    const auto idx = std::ssize(rows);
+    rows.push_back(logit_rows_.samples[row]);
+    const TensorView from = logits.slice(rows.back().logits_row, rows.back().logits_row + 1);
+    stream_.copy_to_host(values.view().slice(idx, idx + 1).data, from.data, from.size_bytes());
+    rows.back().logits_row = idx;
+  }
   stream_.synchronize();
-  step.tokens = host_sampler_.sample(values, logit_rows_.samples);
+  std::vector<SampledToken> tokens = host_sampler_.sample(values, rows);
   std::vector<kernels::cuda::TableEntry> entries;
-  for (std::size_t i = 0; i < step.tokens.size(); ++i) {
-    const std::int32_t token = step.tokens[i].token;
-    Slot& slot = slots_[logit_rows_.slots[i]];
-    entries.push_back({logit_rows_.slots[i], 0, token});
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    const std::int32_t token = tokens[i].token, slot_idx = logit_rows_.slots[on_host[i]];
+    Slot& slot = slots_[slot_idx];
+    entries.push_back({slot_idx, 0, token});
     if (slot.params.has_penalty() && token >= 0) slot.tokens.push_back(token);
+    step.host_tokens.emplace_back(on_host[i], std::move(tokens[i]));
   }
   device_step_.enter_last_tokens(entries, stream_);
   sample_seconds_ += monotonic_seconds() - begin;
@@ -248,14 +253,16 @@ std::vector<RowResult> CudaRunner::read(int) {
   const auto parity = static_cast<std::size_t>(step.parity);
   while (!done_[parity].has_happened()) parts_.idle();
   step.is_read = true;
-  if (step.tokens.empty()) {
-    for (std::size_t i = 0; i < step.num_samples; ++i) {
-      step.tokens.push_back(device_sampler_.sampled(step.parity, i));
-    }
+  std::vector<SampledToken> tokens;
+  auto by_host = step.host_tokens.begin();
+  for (std::size_t i = 0; i < step.num_samples; ++i) {
+    const bool is_hosts = by_host != step.host_tokens.end() && by_host->first == i;
+    tokens.push_back(is_hosts ? std::move((by_host++)->second)
+                              : device_sampler_.sampled(step.parity, i));
   }
-  const std::vector<RowResult> results = decode(
-      step.layout,
-      encode(step.layout, step.tokens, device_sampler_.scores(step.parity, step.num_scores)));
+  std::vector<RowResult> results =
+      decode(step.layout,
+             encode(step.layout, tokens, device_sampler_.scores(step.parity, step.num_scores)));
   forget_counted();
   return results;
 }

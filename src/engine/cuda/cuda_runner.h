@@ -5,6 +5,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "engine/cuda/device_sampler.h"
@@ -19,7 +20,7 @@ namespace trireme::engine {
 /// Executes plans on one GPU. launch() puts a step into the stream and returns; the next can be
 /// planned and launched while it runs, since decodes take their tokens from the GPU's memory.
 /// Steps of decodes alone replay graphs recorded for a ladder of sizes. What the GPU does not
-/// sample (penalties, logit_bias, banned ids) is sampled on the host, which waits.
+/// sample (rows with penalties, logit_bias or banned ids) the host samples, and waits for it.
 class CudaRunner : public StepRunner {
  public:
   /// Tunes the products of all sizes that steps will have, unless they are known.
@@ -43,8 +44,8 @@ class CudaRunner : public StepRunner {
     bool is_read = false, has_void_rows = false;
     std::vector<std::int32_t> void_rows;
     std::span<layers::ExpertChoice> choices;
-    /// Drawn by the host, or empty.
-    std::vector<SampledToken> tokens;
+    /// Sample rows that the host has drawn, ascending; the others are the device's.
+    std::vector<std::pair<std::size_t, SampledToken>> host_tokens;
     std::size_t num_samples = 0, num_scores = 0;
   };
   /// What a step wants of its logits; sample rows first, then scores.
@@ -53,7 +54,7 @@ class CudaRunner : public StepRunner {
     std::vector<SampleRow> samples;
     std::vector<std::int32_t> slots;  ///< of the samples
     std::vector<ScoreRow> scores;
-    bool needs_host = false;
+    std::vector<std::size_t> on_host;  ///< of the samples, those that the device does not draw
   };
 
   void collect_logit_rows(const StepPlan& plan);

@@ -53,6 +53,12 @@ void DeviceSampler::send(std::span<const SampleRow> rows, std::span<const std::i
   SamplingRow* to = rows_.in(memory.input.data());
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const SamplingParams& params = *rows[i].params;
+    memory.num_top.push_back(params.logprobs);
+    memory.wants_top = memory.wants_top || params.logprobs > 0;
+    if (!can_sample(rows[i])) {
+      to[i] = {};
+      continue;
+    }
     to[i] = {.position = rows[i].position,
              .key = rows[i].key,
              .top_p = params.top_p,
@@ -62,8 +68,6 @@ void DeviceSampler::send(std::span<const SampleRow> rows, std::span<const std::i
              .top_k = static_cast<std::int32_t>(std::min(params.top_k, vocab_size_)),
              .num_top = params.logprobs,
              .slot = slots[i]};
-    memory.num_top.push_back(params.logprobs);
-    memory.wants_top = memory.wants_top || params.logprobs > 0;
   }
   const auto end = std::max<std::size_t>(rows.size(), static_cast<std::size_t>(num_rows));
   std::fill(to + rows.size(), to + end, SamplingRow{.logits_row = -1});

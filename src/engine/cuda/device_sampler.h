@@ -22,7 +22,7 @@ class DeviceSampler {
   /// Not rows with penalties, logit_bias or banned ids.
   static bool can_sample(const SampleRow& row);
 
-  /// Sends what the rows ask for, filled up to num_rows.
+  /// Sends what the rows ask for, filled up to num_rows. Rows that it cannot sample are left alone.
   ///   parity  which pinned memory; the step that used it last must be over
   void send(std::span<const SampleRow> rows, std::span<const std::int32_t> slots,
             std::int64_t num_rows, int parity, const tensor::Stream& stream);
