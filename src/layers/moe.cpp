@@ -21,6 +21,21 @@ std::int64_t num_chunks(std::span<const std::int32_t> tokens_of_rank, std::int64
   return (sum + max_num_tokens - 1) / max_num_tokens;
 }
 
+/// For a rank that has all experts: a slot of each; empty if slot e holds expert e. Replicas of one
+/// rank hold the same weights, so any will do.
+std::vector<std::int32_t> slot_table(std::span<const std::int32_t> expert_of_slot,
+                                     std::int64_t num_experts) {
+  std::vector<std::int32_t> identity(static_cast<std::size_t>(num_experts));
+  std::iota(identity.begin(), identity.end(), 0);
+  if (std::ranges::equal(expert_of_slot, identity)) return {};
+  std::vector<std::int32_t> slot_of_expert(identity.size(), -1);
+  for (std::size_t slot = 0; slot < expert_of_slot.size(); ++slot) {
+    std::int32_t& entry = slot_of_expert[static_cast<std::size_t>(expert_of_slot[slot])];
+    if (entry < 0) entry = static_cast<std::int32_t>(slot);
+  }
+  return slot_of_expert;
+}
+
 }  // namespace
 
 Moe::Moe(checkpoint::WeightLoader& loader, const Options& options, const Shard& shard,
@@ -37,6 +52,12 @@ Moe::Moe(checkpoint::WeightLoader& loader, const Options& options, const Shard& 
                           options.num_experts};
   router_ = declare_weight(loader, {options.num_experts, hidden}, {&router, 1});
 
+  if (shard.moe_ep_size == 1) {
+    std::vector<std::int32_t> table = slot_table(slots_.local_experts(), options.num_experts);
+    if (!table.empty()) {
+      slot_of_expert_ = loader.upload({table.data(), DType::int32, {options.num_experts}});
+    }
+  }
   std::vector<WeightPart> gate_up, down;
   std::int64_t slot = 0;
   for (const std::int32_t expert : slots_.local_experts()) {
