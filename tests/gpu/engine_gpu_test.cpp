@@ -120,6 +120,27 @@ TEST_F(GpuCompany, PlanningAheadAndReuseChangeNothing) {
   expect_same_loads(outcome, run_engines(world_, engine_case, rows_.requests));
 }
 
+TEST_F(GpuCompany, APlacementWithReplicasChangesNothing) {
+  constexpr std::int32_t kExperts = 32, kSlots = 40, kLayers = 5;
+  eplb::Placement placement;
+  placement.num_slots = kSlots;
+  placement.ep_size = 1;
+  for (std::int32_t layer = 0; layer < kLayers; ++layer) {
+    eplb::LayerPlacement& placed = placement.layers.emplace_back();
+    placed.layer = layer;
+    for (std::int32_t slot = 0; slot < kSlots; ++slot) {
+      placed.expert_of_slot.push_back((7 * slot + layer) % kExperts);
+    }
+  }
+  EngineCase engine_case = demo_case();
+  engine_case.experts.placement = &placement;
+
+  const EngineOutcome outcome = on_gpu(engine_case);
+
+  expect_same_rows(outcome, on_cpu_);
+  expect_same_loads(outcome, on_cpu_);
+}
+
 std::vector<engine::Request> held_out_requests() {
   std::ifstream file(kDemo + "/cases.json");
   const Json cases = Json::parse(file).at("cases");
