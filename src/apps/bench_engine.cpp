@@ -106,11 +106,6 @@ struct BenchOptions {
   std::int64_t repeat = 1, warm_up = 1;
 };
 
-bool has_gpu() {
-  if constexpr (ops::kHasCuda) return tensor::num_devices() > 0;
-  return false;
-}
-
 BenchOptions bench_options(const config::Options& options) {
   BenchOptions bench;
   bench.model_dir = options.argument(0);
@@ -133,12 +128,12 @@ BenchOptions bench_options(const config::Options& options) {
                                "', expected bfloat16, float16 or float32"));
   }
   bench.dtype = *known;
-  const std::string device = options.value("device", has_gpu() ? "cuda" : "cpu");
+  const std::string device = options.value("device", tensor::has_gpu() ? "cuda" : "cpu");
   if (device != "cpu" && device != "cuda") {
     fail(ErrorKind::usage,
          cat("trireme bench engine: --device is '", device, "', expected cpu or cuda"));
   }
-  if (device == "cuda" && !has_gpu()) {
+  if (device == "cuda" && !tensor::has_gpu()) {
     fail(ErrorKind::config,
          "--device is cuda, expected cpu, since this build or this machine has "
          "no GPU");
@@ -187,7 +182,6 @@ class BenchModel {
 
  private:
   void make_context();
-  engine::EngineOptions engine_options(std::int64_t kv_bytes) const;
   void run_round(const Shape& shape, std::int64_t round);
   void profile(const Shape& shape);
 
@@ -230,13 +224,10 @@ void BenchModel::make_context() {
 
 void BenchModel::run_round(const Shape& shape, std::int64_t round) {
   Prompts prompts(shape, config_.vocab_size);
-  std::int64_t kv_bytes = std::int64_t{1} << 30;
-  if constexpr (ops::kHasCuda) {
-    if (options_.on_gpu) {
-      kv_bytes =
-          static_cast<std::int64_t>(0.9 * static_cast<double>(tensor::device_memory().free_bytes));
-    }
-  }
+  const std::int64_t kv_bytes =
+      options_.on_gpu
+          ? static_cast<std::int64_t>(0.9 * static_cast<double>(tensor::free_gpu_bytes()))
+          : std::int64_t{1} << 30;
   engine::Engine engine(
       {.limits = {.num_lanes = 1,
                   .max_batch_size = options_.max_batch_size,

@@ -70,11 +70,6 @@ void require_one_world(const comm::MpiComm& world, const Log& log) {
   throw job::StageFailed(exit_code(ErrorKind::config));
 }
 
-bool has_gpu() {
-  if constexpr (ops::kHasCuda) return tensor::num_devices() > 0;
-  return false;
-}
-
 int run_in_world(const std::vector<std::string>& arguments, const comm::MpiComm& world) {
   const comm::MpiComm node = world.split_by_node();
   const Log early({.is_rank_0 = world.rank() == 0, .prefix = prefix_of(world)});
@@ -89,7 +84,7 @@ int run_in_world(const std::vector<std::string>& arguments, const comm::MpiComm&
   config::Surroundings surroundings{.world = world.size(),
                                     .ranks_on_node = node.size(),
                                     .cores_on_node = cores,
-                                    .has_gpu = has_gpu(),
+                                    .has_gpu = tensor::has_gpu(),
                                     .must_run = true};
   config::RunConfig run_config;
   config::ParallelSizes given;

@@ -30,10 +30,11 @@ ExpertCounter::ExpertCounter(const layers::MoeSpec& spec, const Options& options
   counts_.window_s = options_.first_window_s;
 }
 
-std::span<layers::ExpertChoice> ExpertCounter::open(const StepPlan& plan, const SlotTable& slots) {
+std::span<layers::ExpertChoice> ExpertCounter::open(int lane, const StepPlan& plan,
+                                                    const SlotTable& slots) {
   if (!options_.is_on || plan.rows.empty()) return {};
-  Step& step = steps_[static_cast<std::size_t>(plan.lane)];
-  TRIREME_CHECK(step.rows.empty(), "lane=", plan.lane);
+  Step& step = steps_[static_cast<std::size_t>(lane)];
+  TRIREME_CHECK(step.rows.empty(), "lane=", lane);
   std::int64_t first_token = 0;
   for (const PlanRow& row : plan.rows) {
     const std::int64_t skipped = std::min(row.num_recomputed, row.num_tokens);

@@ -52,7 +52,7 @@ class ExpertCounter {
 
   /// Memory for the choices of a step that is about to run, empty if there is nothing to count.
   /// What the lane's step before left must be settled.
-  std::span<layers::ExpertChoice> open(const StepPlan& plan, const SlotTable& slots);
+  std::span<layers::ExpertChoice> open(int lane, const StepPlan& plan, const SlotTable& slots);
 
   /// Counts the lane's open step but for these rows of it.
   void settle(int lane, std::span<const std::int32_t> void_rows);

@@ -60,7 +60,7 @@ void ModelRunner::launch(const StepPlan& plan) {
   const tensor::ArenaScope scope(parts_.context.ops.arena);
   const bool is_last_stage = stage_ + 1 == num_stages_;
   const layers::ForwardBatch& batch =
-      builder_.build(plan, slots_, is_last_stage, counter_.open(plan, slots_));
+      builder_.build(plan, slots_, is_last_stage, counter_.open(plan.lane, plan, slots_));
   of_lane.layout = ResultLayout(plan, slots_, with_details_);
   tensor::TensorView hidden;
   if (stage_ > 0) hidden = receive_hidden(of_lane, batch.num_tokens());

@@ -121,14 +121,6 @@ class RunJob {
   bool says_stop_ = false;
 };
 
-/// What is free on the GPU.
-std::int64_t gpu_bytes() {
-  if constexpr (ops::kHasCuda) {
-    return static_cast<std::int64_t>(tensor::device_memory().free_bytes);
-  }
-  return 0;
-}
-
 std::vector<int> RunJob::leaders() const {
   std::vector<int> ranks;
   for (int rank = 0; rank < world_.size(); ++rank) {
@@ -176,7 +168,7 @@ void RunJob::open_files() {
          .sizes = topology_.sizes(),
          .placement = files_->placement ? &*files_->placement : nullptr,
          .device_memory_bytes =
-             config_.device == "cuda" ? gpu_bytes() : memory_bytes() / node_.size()}));
+             config_.device == "cuda" ? tensor::free_gpu_bytes() : memory_bytes() / node_.size()}));
   });
 }
 

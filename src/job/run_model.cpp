@@ -48,13 +48,6 @@ void use_gpu_of(const comm::MpiComm& node) {
   if constexpr (ops::kHasCuda) tensor::use_device(node.rank() % tensor::num_devices());
 }
 
-std::int64_t free_gpu_bytes() {
-  if constexpr (ops::kHasCuda) {
-    return static_cast<std::int64_t>(tensor::device_memory().free_bytes);
-  }
-  return 0;
-}
-
 /// Says every few seconds how far a long loading is.
 class LoadingProgress {
  public:
@@ -114,7 +107,7 @@ RunModel::RunModel(const config::RunConfig& config, const RunFiles& files, const
 
 void RunModel::plan_memory(const config::RunConfig& config, const RunFiles& files,
                            const topology::Topology& topology, int rank) {
-  free_gpu_bytes_ = free_gpu_bytes();
+  free_gpu_bytes_ = tensor::free_gpu_bytes();
   memory_plan_ = models::plan_memory({.checkpoint = files.checkpoint,
                                       .model = files.model,
                                       .config = config,
@@ -124,7 +117,9 @@ void RunModel::plan_memory(const config::RunConfig& config, const RunFiles& file
                                      topology.coordinates(rank));
 }
 
-std::int64_t RunModel::allocated_gpu_bytes() const { return free_gpu_bytes_ - free_gpu_bytes(); }
+std::int64_t RunModel::allocated_gpu_bytes() const {
+  return free_gpu_bytes_ - tensor::free_gpu_bytes();
+}
 
 void RunModel::make_context(const config::RunConfig& config, const RunFiles& files,
                             const RunTerms& terms, const topology::Topology& topology) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <string>
 
@@ -59,6 +60,17 @@ struct DeviceMemoryInfo {
   std::size_t free_bytes = 0, total_bytes = 0;
 };
 DeviceMemoryInfo device_memory();
+
+/// Whether this build and this machine can use a GPU.
+inline bool has_gpu() {
+  if constexpr (kHasCuda) return num_devices() > 0;
+  return false;
+}
+/// What is free on the GPU of this thread; 0 in builds without.
+inline std::int64_t free_gpu_bytes() {
+  if constexpr (kHasCuda) return static_cast<std::int64_t>(device_memory().free_bytes);
+  return 0;
+}
 
 /// Memory of the GPU, 256-byte aligned, uninitialised. `what` and `key` are for the message when
 /// there is not enough: who asked, and the configuration key to lower.

@@ -56,16 +56,6 @@ engine::SamplingParams params_of(std::size_t row) {
   return params;
 }
 
-float largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
-  if (a.size() != b.size()) return INFINITY;
-  float largest = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    const float difference = std::abs(a[i] - b[i]);
-    if (!(difference <= largest)) largest = std::isnan(difference) ? INFINITY : difference;
-  }
-  return largest;
-}
-
 }  // namespace
 
 CompanyRows company_rows(const std::string& demo_dir) {

@@ -11,17 +11,6 @@
 namespace trireme::test {
 namespace {
 
-float largest_difference(const std::vector<float>& actual, const std::vector<float>& expected,
-                         std::size_t skip) {
-  if (actual.size() + skip != expected.size()) return INFINITY;
-  float largest = 0;
-  for (std::size_t i = 0; i < actual.size(); ++i) {
-    const float difference = std::abs(actual[i] - expected[i + skip]);
-    if (!(difference <= largest)) largest = std::isnan(difference) ? INFINITY : difference;
-  }
-  return largest;
-}
-
 /// The engine, with scheduler, plans, lanes and sampler, on every layout of the world's ranks.
 class EngineGolden : public testing::TestWithParam<const char*> {};
 

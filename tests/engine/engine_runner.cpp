@@ -1,5 +1,6 @@
 #include "engine_runner.h"
 
+#include <cmath>
 #include <deque>
 
 #include "base/error.h"
@@ -201,6 +202,17 @@ EngineOutcome run_engines(const comm::MpiComm& world, const EngineCase& engine_c
   EngineOutcome outcome;
   for (const std::string& text : world.all_gather(mine.dump())) read_rows(text, outcome);
   return outcome;
+}
+
+float largest_difference(const std::vector<float>& actual, const std::vector<float>& expected,
+                         std::size_t skip) {
+  if (actual.size() + skip != expected.size()) return INFINITY;
+  float largest = 0;
+  for (std::size_t i = 0; i < actual.size(); ++i) {
+    const float difference = std::abs(actual[i] - expected[i + skip]);
+    if (!(difference <= largest)) largest = std::isnan(difference) ? INFINITY : difference;
+  }
+  return largest;
 }
 
 }  // namespace trireme::test

@@ -58,4 +58,9 @@ struct EngineOutcome {
 EngineOutcome run_engines(const comm::MpiComm& world, const EngineCase& engine_case,
                           const std::vector<engine::Request>& requests);
 
+/// Largest absolute difference, without the first `skip` of what is expected; infinite where
+/// lengths differ or a value is NaN.
+float largest_difference(const std::vector<float>& actual, const std::vector<float>& expected,
+                         std::size_t skip = 0);
+
 }  // namespace trireme::test

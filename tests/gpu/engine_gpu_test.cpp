@@ -16,17 +16,6 @@ namespace {
 
 const std::string kDemo = std::string(TRIREME_TEST_DATA) + "/demo";
 
-float largest_difference(const std::vector<float>& actual, const std::vector<float>& expected,
-                         std::size_t skip) {
-  if (actual.size() + skip != expected.size()) return INFINITY;
-  float largest = 0;
-  for (std::size_t i = 0; i < actual.size(); ++i) {
-    const float difference = std::abs(actual[i] - expected[i + skip]);
-    if (!(difference <= largest)) largest = std::isnan(difference) ? INFINITY : difference;
-  }
-  return largest;
-}
-
 EngineCase gpu_case(const std::string& model_dir, DType dtype) {
   EngineCase engine_case;
   engine_case.model_dir = model_dir;

@@ -93,20 +93,19 @@ void CudaRunner::launch(const StepPlan& plan) {
       std::ranges::none_of(steps_, [&](const Step& other) { return other.parity == step.parity; }),
       "step=", plan.step, " is launched before the one but one before it is read");
   collect_logit_rows(plan);
-  step.size = step_size(plan);
+  step.is_graph = is_graph_step(plan);
+  step.size = step_size(plan, step.is_graph);
   step.num_tokens = plan.num_tokens();
   step.layout = ResultLayout(plan, slots_, true);
   step.num_samples = logit_rows_.samples.size();
   step.num_scores = logit_rows_.scores.size();
   // The counter has a lane for each parity.
-  StepPlan of_lane = plan;
-  of_lane.lane = step.parity;
-  step.choices = counter_.open(of_lane, slots_);
+  step.choices = counter_.open(step.parity, plan, slots_);
 
   device_step_.send(plan, logit_rows_.tokens, step.size, step.parity, stream_);
   device_sampler_.send(logit_rows_.samples, logit_rows_.slots, step.size.num_seqs, step.parity,
                        stream_);
-  if (is_graph_step(plan)) {
+  if (step.is_graph) {
     graphs_.at(step.size.num_seqs).launch(stream_);
   } else {
     run_eagerly(step);
@@ -122,9 +121,9 @@ void CudaRunner::launch(const StepPlan& plan) {
   forward_seconds_ += monotonic_seconds() - begin;
 }
 
-StepSize CudaRunner::step_size(const StepPlan& plan) const {
+StepSize CudaRunner::step_size(const StepPlan& plan, bool is_graph) const {
   StepSize size{.num_seqs = std::ssize(plan.rows), .num_tokens = plan.num_tokens()};
-  if (is_graph_step(plan)) return graph_step(graph_size(size.num_seqs, parts_.max_batch_size));
+  if (is_graph) return graph_step(graph_size(size.num_seqs, parts_.max_batch_size));
   for (const PlanRow& row : plan.rows) {
     if (row.num_tokens > 1) break;
     ++size.num_decodes;

@@ -41,7 +41,7 @@ class CudaRunner : public StepRunner {
     StepSize size;
     std::int64_t num_tokens = 0;  ///< without what fills it up
     ResultLayout layout;
-    bool is_read = false, has_void_rows = false;
+    bool is_graph = false, is_read = false, has_void_rows = false;
     std::vector<std::int32_t> void_rows;
     std::span<layers::ExpertChoice> choices;
     /// Sample rows that the host has drawn, ascending; the others are the device's.
@@ -58,7 +58,7 @@ class CudaRunner : public StepRunner {
   };
 
   void collect_logit_rows(const StepPlan& plan);
-  StepSize step_size(const StepPlan& plan) const;
+  StepSize step_size(const StepPlan& plan, bool is_graph) const;
   bool is_graph_step(const StepPlan& plan) const;
   void decode_all(const StepSize& size);
   void record_graphs();

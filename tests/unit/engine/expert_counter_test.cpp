@@ -26,7 +26,7 @@ class Counting : public testing::Test {
     StepPlan plan;
     plan.lane = lane;
     plan.rows = rows;
-    const auto choices = counter.open(plan, slots_);
+    const auto choices = counter.open(plan.lane, plan, slots_);
     const std::size_t half = choices.size() / 2;
     for (std::size_t i = 0; i < choices.size(); ++i) {
       const std::int32_t expert = i < half ? (i % 2 == 0 ? 0 : 3) : (i % 2 == 0 ? 1 : 2);
@@ -134,8 +134,8 @@ TEST_F(Counting, AsksForNothingWhereAnotherRankCounts) {
   StepPlan plan;
   plan.rows = {row_of(0, 1)};
 
-  EXPECT_TRUE(counter.open(plan, slots_).empty());
-  EXPECT_TRUE(ExpertCounter({}, options(), 1).open(plan, slots_).empty());
+  EXPECT_TRUE(counter.open(plan.lane, plan, slots_).empty());
+  EXPECT_TRUE(ExpertCounter({}, options(), 1).open(plan.lane, plan, slots_).empty());
 }
 
 }  // namespace
