@@ -44,6 +44,7 @@ const layers::ForwardBatch& BatchBuilder::build(const StepPlan& plan, const Slot
   batch_.groups = groups_;
   batch_.caches = caches_;
   batch_.logit_rows = logit_rows_;
+  batch_.wants_all_logits = logit_rows_.size() == token_ids_.size();
   batch_.ffn_num_tokens = ffn_num_tokens_;
   return batch_;
 }

@@ -103,7 +103,7 @@ void ModelRunner::sample(Lane& of_lane, const layers::ForwardBatch& batch,
   std::vector<SampledToken> tokens;
   std::vector<float> scores;
   if (!batch.logit_rows.empty()) {
-    const tensor::TensorView logits = parts_.model.logits(parts_.context, batch, hidden);
+    const tensor::TensorView logits = parts_.model.logits(parts_.context, hidden);
     if (!builder_.sample_rows().empty()) tokens = sampler_.sample(logits, builder_.sample_rows());
     if (!builder_.score_rows().empty()) scores = sampler_.score(logits, builder_.score_rows());
   }

@@ -44,15 +44,32 @@ ColumnParallelLinear Attention::make_qkv(checkpoint::WeightLoader& loader) const
 
 void Attention::forward(ForwardContext& context, const ForwardBatch& batch, const TensorView& x,
                         const TensorView& y) const {
-  const std::int64_t q_size = heads_.num_heads * options_.head_dim;
-  const std::int64_t kv_size = heads_.num_kv_heads * options_.head_dim;
-  tensor::Arena& arena = context.ops.arena;
-  const tensor::ArenaScope scope(arena);
-  const TensorView qkv = arena.take({x.rows(), q_size + 2 * kv_size}, x.dtype);
+  const tensor::ArenaScope scope(context.ops.arena);
+  output_.forward(context, attend(context, batch, x, take_qkv(context, x)), y);
+}
+
+void Attention::forward_logit_rows(ForwardContext& context, const ForwardBatch& batch,
+                                   const TensorView& x, const TensorView& y) const {
+  const tensor::ArenaScope scope(context.ops.arena);
+  const TensorView qkv = take_qkv(context, x);
+  const TensorView out = attend(context, batch, x, qkv);
+  if (y.rows() == 0) return;
+  const TensorView rows(qkv.data, qkv.dtype, {y.rows(), q_size()});  // qkv has been read
+  ops::take_rows(context.ops, batch.logit_rows, out, rows);
+  output_.forward(context, rows, y);
+}
+
+TensorView Attention::take_qkv(const ForwardContext& context, const TensorView& x) const {
+  return context.ops.arena.take({x.rows(), q_size() + 2 * kv_size()}, x.dtype);
+}
+
+/// What the output projection reads, [tokens, q_size] in the arena.
+TensorView Attention::attend(ForwardContext& context, const ForwardBatch& batch,
+                             const TensorView& x, const TensorView& qkv) const {
   qkv_.forward(context.ops, x, qkv);
-  const TensorView q = qkv.columns(0, q_size);
+  const TensorView q = qkv.columns(0, q_size());
   if (options_.qk_norm == QkNorm::all_heads) {
-    normalize_all_heads(context, q, qkv.columns(q_size, q_size + kv_size));
+    normalize_all_heads(context, q, qkv.columns(q_size(), q_size() + kv_size()));
   }
   const GroupBatch& group = batch.groups[static_cast<std::size_t>(options_.group_idx)];
   const kernels::KvCache& cache = batch.caches[static_cast<std::size_t>(options_.cache_idx)];
@@ -75,10 +92,10 @@ void Attention::forward(ForwardContext& context, const ForwardBatch& batch, cons
       .max_blocks = group.max_blocks,
       .table_row = batch.table_rows.empty() ? nullptr : batch.table_rows.data(),
       .num_decodes = batch.num_decodes};
-  const TensorView out = arena.take({x.rows(), q_size}, x.dtype);
+  const TensorView out = context.ops.arena.take({x.rows(), q_size()}, x.dtype);
   const float scale = 1.0f / std::sqrt(static_cast<float>(options_.head_dim));
   ops::attention(context.ops, q, heads_.num_heads, scale, options_.window, cache, sequences, out);
-  output_.forward(context, out, y);
+  return out;
 }
 
 void Attention::normalize_all_heads(ForwardContext& context, const TensorView& q,

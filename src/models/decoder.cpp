@@ -106,6 +106,22 @@ void DecoderLayer::forward(layers::ForwardContext& context, const layers::Forwar
   }
 }
 
+TensorView DecoderLayer::forward_logit_rows(layers::ForwardContext& context,
+                                            const layers::ForwardBatch& batch,
+                                            const TensorView& hidden_states, const TensorView& x,
+                                            const TensorView& y) const {
+  const std::int64_t num_rows = std::ssize(batch.logit_rows);
+  const TensorView rows = x.slice(0, num_rows), added = y.slice(0, num_rows);
+  attention_.forward_logit_rows(context, batch, x, added);
+  if (num_rows == 0) return rows;
+  ops::take_rows(context.ops, batch.logit_rows, hidden_states, rows);
+  const TensorView normed = hidden_states.slice(0, num_rows);  // of which nothing else is needed
+  mlp_norm_.add_forward(context.ops, added, rows, normed);
+  mlp_->forward(context, normed, added);
+  ops::add(context.ops, added, rows);
+  return rows;
+}
+
 Decoder::Decoder(const DecoderDesign& design, const BuildOptions& options,
                  checkpoint::WeightLoader& loader)
     : options_(options),
@@ -165,34 +181,39 @@ TensorView Decoder::forward(layers::ForwardContext& context, const layers::Forwa
   } else if (hidden.rows() > 0) {
     embedding_->forward(context, batch.token_ids, hidden);
   }
-  const tensor::ArenaScope scope(arena);
   const TensorView x = arena.take(hidden.shape, dtype);  // what a block reads
+  const bool wants_rows = head_.has_value() && !batch.wants_all_logits && hidden.rows() > 0;
+  const tensor::ArenaScope scope(arena);
   const TensorView y = arena.take(hidden.shape, dtype);  // what it adds
   for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const DecoderLayer& layer = layers_[i];
     if (hidden.rows() > 0) {
-      const layers::RmsNorm& norm = layers_[i].attention_norm();
+      const layers::RmsNorm& norm = layer.attention_norm();
       i == 0 ? norm.forward(context.ops, hidden, x) : norm.add_forward(context.ops, y, hidden, x);
     }
-    layers_[i].forward(context, batch, exchange(context), hidden, x, y);
+    if (wants_rows && i + 1 == layers_.size() && layer.has_mlp()) {
+      return layer.forward_logit_rows(context, batch, hidden, x, y);
+    }
+    layer.forward(context, batch, exchange(context), hidden, x, y);
     if (context.progress) context.progress();
   }
   if (hidden.rows() > 0 && !layers_.empty()) ops::add(context.ops, y, hidden);
-  return hidden;
+  if (!wants_rows) return hidden;
+  const TensorView rows = x.slice(0, std::ssize(batch.logit_rows));
+  if (rows.rows() > 0) ops::take_rows(context.ops, batch.logit_rows, hidden, rows);
+  return rows;
 }
 
-TensorView Decoder::logits(layers::ForwardContext& context, const layers::ForwardBatch& batch,
-                           const TensorView& hidden_states) {
+TensorView Decoder::logits(layers::ForwardContext& context, const TensorView& hidden_states) {
   TRIREME_CHECK(head_.has_value(), "stage=", options_.coordinates.pp);
   tensor::Arena& arena = context.ops.arena;
-  const auto num_rows = static_cast<std::int64_t>(batch.logit_rows.size());
+  const std::int64_t num_rows = hidden_states.rows();
   const TensorView result = arena.take({num_rows, vocab_shard().num_columns}, DType::float32);
   if (num_rows == 0) return result;
   const tensor::ArenaScope scope(arena);
-  const TensorView rows = arena.take({num_rows, hidden_size_}, hidden_states.dtype);
-  // Taking rows is what an embedding does: the hidden states are the table, their indices the ids.
-  ops::embedding(context.ops, batch.logit_rows, hidden_states, 0, rows);
-  norm_->forward(context.ops, rows, rows);
-  head_->forward(context.ops, rows, result);
+  const TensorView normed = arena.take({num_rows, hidden_size_}, hidden_states.dtype);
+  norm_->forward(context.ops, hidden_states, normed);
+  head_->forward(context.ops, normed, result);
   return result;
 }
 

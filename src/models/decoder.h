@@ -40,7 +40,16 @@ class DecoderLayer {
                comm::ExpertExchange* exchange, const TensorView& hidden_states, const TensorView& x,
                const TensorView& y) const;
 
+  /// A model's last layer where only the tokens of batch.logit_rows are wanted: stores keys and
+  /// values of all, and computes the rest for these. Returns their hidden states [logit_rows,
+  /// hidden_size], which lie in x. Only for a layer with an MLP: the loads of experts count all
+  /// tokens.
+  TensorView forward_logit_rows(layers::ForwardContext& context, const layers::ForwardBatch& batch,
+                                const TensorView& hidden_states, const TensorView& x,
+                                const TensorView& y) const;
+
   const layers::RmsNorm& attention_norm() const { return attention_norm_; }
+  bool has_mlp() const { return mlp_.has_value(); }
 
  private:
   layers::RmsNorm attention_norm_;
@@ -62,8 +71,7 @@ class Decoder : public CausalLm {
   const layers::MoeSpec& moe_spec() const override { return moe_spec_; }
   TensorView forward(layers::ForwardContext& context, const layers::ForwardBatch& batch,
                      const TensorView& hidden_states) override;
-  TensorView logits(layers::ForwardContext& context, const layers::ForwardBatch& batch,
-                    const TensorView& hidden_states) override;
+  TensorView logits(layers::ForwardContext& context, const TensorView& hidden_states) override;
   VocabShard vocab_shard() const override;
 
  private:

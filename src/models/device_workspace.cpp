@@ -48,10 +48,10 @@ std::int64_t device_arena_bytes(const checkpoint::ModelConfig& model, const topo
   const std::int64_t mlp =
       rounded(2 * step.num_tokens * mlp_inner, size) + rounded(step.num_tokens * mlp_inner, size);
   const std::int64_t layers =
-      2 * hidden + std::max({attention, mlp, experts_bytes(model, sizes, step)});
+      hidden + std::max({attention, mlp, experts_bytes(model, sizes, step)});
   const std::int64_t logits = rounded(step.num_logit_rows * step.num_vocab_columns, kWord) +
                               rounded(step.num_logit_rows * model.hidden_size, size);
-  return hidden + std::max(layers, logits);
+  return 2 * hidden + std::max(layers, logits);
 }
 
 }  // namespace trireme::models

@@ -25,15 +25,15 @@ class CausalLm {
 
   /// Runs this stage's layers. Collective over tp and ffn groups.
   ///   hidden_states  [num_tokens, hidden_size] float32 of the stage before; ignored on the first
-  ///   stage returns        the same for the next stage, in the arena
+  ///   stage
+  ///   returns        the same for the next stage, or on the last one [num_logit_rows, hidden_size]
+  ///   of the tokens in batch.logit_rows; in the arena
   virtual TensorView forward(layers::ForwardContext& context, const layers::ForwardBatch& batch,
                              const TensorView& hidden_states) = 0;
 
-  /// Last stage: final norm and head for batch.logit_rows of what forward() returned.
-  ///   returns  [num_logit_rows, vocab_end - vocab_begin padded] float32 in the arena: this rank's
-  ///   shard
-  virtual TensorView logits(layers::ForwardContext& context, const layers::ForwardBatch& batch,
-                            const TensorView& hidden_states) = 0;
+  /// Last stage: final norm and head for rows of what forward() returned.
+  ///   returns  [rows, vocab_end - vocab_begin padded] float32 in the arena: this rank's shard
+  virtual TensorView logits(layers::ForwardContext& context, const TensorView& hidden_states) = 0;
 
   /// The ids of this rank's logits: column c is id vocab_begin + c. Columns from `num_valid` on are
   /// padding (their values mean nothing).

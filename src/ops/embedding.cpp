@@ -25,4 +25,9 @@ void embedding(Context& context, std::span<const std::int32_t> ids, const Tensor
                           table.rows(), table.shape[1], y.as<float>());
 }
 
+void take_rows(Context& context, std::span<const std::int32_t> rows, const TensorView& x,
+               const TensorView& y) {
+  embedding(context, rows, x, 0, y);
+}
+
 }  // namespace trireme::ops

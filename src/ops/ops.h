@@ -71,6 +71,9 @@ void silu_and_mul(Context& context, const TensorView& gate_up, const TensorView&
 /// for ids outside.
 void embedding(Context& context, std::span<const std::int32_t> ids, const TensorView& table,
                std::int64_t vocab_begin, const TensorView& y);
+/// y [rows, size] = the rows of x [tokens, size] that `rows` names.
+void take_rows(Context& context, std::span<const std::int32_t> rows, const TensorView& x,
+               const TensorView& y);
 
 /// logits [tokens, num_experts] -> ids [tokens, top_k] int32, weights [tokens, top_k] float32.
 void route_softmax(Context& context, const TensorView& logits, bool normalize,

@@ -126,7 +126,7 @@ std::vector<std::vector<float>> StageRunner::step(const std::vector<Chunk>& chun
     groups_.pp_hidden->send(hidden, stage + 1)->wait();
     return {};
   }
-  return gather(model_->logits(context, batch, hidden));
+  return gather(model_->logits(context, hidden));
 }
 
 std::vector<std::vector<float>> StageRunner::gather(const TensorView& logits) const {

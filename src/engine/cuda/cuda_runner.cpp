@@ -167,20 +167,18 @@ void CudaRunner::collect_logit_rows(const StepPlan& plan) {
   }
 }
 
-TensorView CudaRunner::forward(const StepSize& size) {
+TensorView CudaRunner::forward(const StepSize& size, std::int64_t num_logit_rows) {
   device_step_.expand(size, stream_);
-  return parts_.model.forward(parts_.context, device_step_.batch(size, 0, 0), {});
-}
-
-TensorView CudaRunner::logits(const StepSize& size, const TensorView& hidden, std::int64_t begin,
-                              std::int64_t count) {
-  return parts_.model.logits(parts_.context, device_step_.batch(size, begin, count), hidden);
+  return parts_.model.forward(parts_.context, device_step_.batch(size, num_logit_rows), {});
 }
 
 void CudaRunner::decode_all(const StepSize& size) {
   const tensor::ArenaScope scope(parts_.context.ops.arena);
-  const TensorView hidden = forward(size);
-  device_sampler_.sample(logits(size, hidden, 0, size.num_seqs), size.num_seqs,
+  device_step_.expand(size, stream_);
+  layers::ForwardBatch batch = device_step_.batch(size, size.num_seqs);
+  batch.wants_all_logits = true;
+  const TensorView hidden = parts_.model.forward(parts_.context, batch, {});
+  device_sampler_.sample(parts_.model.logits(parts_.context, hidden), size.num_seqs,
                          device_step_.last_tokens(), stream_);
 }
 
@@ -201,12 +199,12 @@ void CudaRunner::record_graphs() {
 
 void CudaRunner::run_eagerly(Step& step) {
   const tensor::ArenaScope scope(parts_.context.ops.arena);
-  const TensorView hidden = forward(step.size);
   const auto num_samples = static_cast<std::int64_t>(step.num_samples);
   const auto num_scores = static_cast<std::int64_t>(step.num_scores);
+  const TensorView hidden = forward(step.size, num_samples + num_scores);
   if (num_samples > 0) {
     const tensor::ArenaScope of_logits(parts_.context.ops.arena);
-    const TensorView rows = logits(step.size, hidden, 0, num_samples);
+    const TensorView rows = parts_.model.logits(parts_.context, hidden.slice(0, num_samples));
     device_sampler_.sample(rows, num_samples, device_step_.last_tokens(), stream_);
     if (!logit_rows_.on_host.empty()) sample_on_host(step, rows);
   }
@@ -214,8 +212,9 @@ void CudaRunner::run_eagerly(Step& step) {
   for (std::int64_t begin = 0; begin < num_scores; begin += parts_.max_batch_size) {
     const std::int64_t count = std::min(num_scores - begin, parts_.max_batch_size);
     const tensor::ArenaScope of_logits(parts_.context.ops.arena);
-    device_sampler_.score(logits(step.size, hidden, num_samples + begin, count), logit_rows_.scores,
-                          begin, count, step.parity, stream_);
+    const std::int64_t row = num_samples + begin;
+    device_sampler_.score(parts_.model.logits(parts_.context, hidden.slice(row, row + count)),
+                          logit_rows_.scores, begin, count, step.parity, stream_);
   }
 }
 
@@ -327,8 +326,8 @@ void CudaRunner::tune_size(const StepSize& size, std::int64_t num_logit_rows) {
     const std::vector<std::int32_t> rows(static_cast<std::size_t>(num_logit_rows), 0);
     device_step_.send(plan, rows, size, 0, stream_);
     const tensor::ArenaScope scope(parts_.context.ops.arena);
-    const TensorView hidden = forward(size);
-    if (num_logit_rows > 0) logits(size, hidden, 0, num_logit_rows);
+    const TensorView hidden = forward(size, num_logit_rows);
+    if (num_logit_rows > 0) parts_.model.logits(parts_.context, hidden);
   }
   cuda.recorded = nullptr;
   cuda.timer = timer;

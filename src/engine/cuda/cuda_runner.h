@@ -63,9 +63,7 @@ class CudaRunner : public StepRunner {
   void decode_all(const StepSize& size);
   void record_graphs();
   void run_eagerly(Step& step);
-  tensor::TensorView forward(const StepSize& size);
-  tensor::TensorView logits(const StepSize& size, const tensor::TensorView& hidden,
-                            std::int64_t begin, std::int64_t count);
+  tensor::TensorView forward(const StepSize& size, std::int64_t num_logit_rows);
   void sample_on_host(Step& step, const tensor::TensorView& logits);
   void count_experts(Step& step);
   void forget_counted();

@@ -149,8 +149,7 @@ void DeviceStep::expand(const StepSize& size, const tensor::Stream& stream) cons
   kernels::cuda::expand_step(arrays, stream.get());
 }
 
-layers::ForwardBatch DeviceStep::batch(const StepSize& size, std::int64_t begin,
-                                       std::int64_t count) const {
+layers::ForwardBatch DeviceStep::batch(const StepSize& size, std::int64_t num_logit_rows) const {
   void* memory = arrays_.data();
   groups_.clear();
   for (std::size_t group = 0; group < block_tables_.size(); ++group) {
@@ -169,7 +168,7 @@ layers::ForwardBatch DeviceStep::batch(const StepSize& size, std::int64_t begin,
   batch.num_decodes = size.num_decodes;
   batch.groups = groups_;
   batch.caches = caches_;
-  batch.logit_rows = span_of(logit_rows_.in(device_input_.data()) + begin, count);
+  batch.logit_rows = span_of(logit_rows_.in(device_input_.data()), num_logit_rows);
   batch.expert_ids = {choices_.in(memory),
                       static_cast<std::size_t>(size.num_tokens * limits_.choices_per_token)};
   batch.num_valid = q_begin_.in(memory) + size.num_seqs;

@@ -68,8 +68,8 @@ class DeviceStep {
 
   /// Fills the arrays of the step on the device; batch() gives them.
   void expand(const StepSize& size, const tensor::Stream& stream) const;
-  /// A step of this size; logit_rows are [begin, begin + count) of those that were sent.
-  layers::ForwardBatch batch(const StepSize& size, std::int64_t begin, std::int64_t count) const;
+  /// A step of this size; logit_rows are the first num_logit_rows of those that were sent.
+  layers::ForwardBatch batch(const StepSize& size, std::int64_t num_logit_rows) const;
 
   /// [slots], the input of the next decode.
   std::int32_t* last_tokens() const { return last_token_.in(arrays_.data()); }
