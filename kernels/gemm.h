@@ -53,7 +53,8 @@ class Gemm {
 namespace trireme::kernels::cuda {
 
 /// Matrix products: Y[M, N] = X[M, K] · W[N, K]ᵀ (+ bias[N]), sums in float32 (never TF32), by
-/// cuBLASLt, or of up to 16 rows by own kernels that read the weights once. Holds the library's
+/// cuBLASLt, or of up to 16 rows by own kernels that read the weights once, or on Hopper of many
+/// rows by one that needs no second pass for silu_and_mul. Holds the library's
 /// handle, its workspace and the kernel of each shape; used by one thread on one stream at a time.
 class Gemm {
  public:
@@ -75,6 +76,9 @@ class Gemm {
     std::int64_t y_stride = 0;
     DType y_dtype = DType::bfloat16;  ///< dtype or float32
     std::int64_t m = 0, n = 0, k = 0;
+    /// Null, or [M, N] contiguous of dtype to work in: then the product's columns are N / 2 gates
+    /// and their ups, and y [M, N / 2], contiguous of dtype, is silu(gate) · up, without bias.
+    void* gate_up = nullptr;
   };
   /// Takes the kernel that tune() found for the bucket of M. Without one: an own kernel for few
   /// rows of small weights, or else the library's first choice.
@@ -82,8 +86,8 @@ class Gemm {
 
   /// Times the algorithms that the library proposes for a shape and the own kernels that take it,
   /// and keeps the fastest for all M of its bucket. The products have one shape and other weights
-  /// each (those of several layers), so that these come from memory as in a model. Overwrites y,
-  /// waits for the stream; not while capturing. Does nothing for a bucket that is known.
+  /// each (those of several layers), so that these come from memory as in a model. Overwrites x
+  /// and y, waits for the stream; not while capturing. Does nothing for a bucket that is known.
   void tune(std::span<const Operands> products, Stream stream);
 
   /// Writes what tune() has found, and what load() has read, to a text file, which is replaced at

@@ -1,6 +1,7 @@
 #include "kernels/activation.h"
 
 #include "kernels/cuda/detail/launch.cuh"
+#include "kernels/cuda/detail/silu.cuh"
 #include "kernels/cuda/detail/vector.cuh"
 
 namespace trireme::kernels::cuda {
@@ -22,8 +23,7 @@ __global__ void silu_and_mul_kernel(const T* gate_up, T* y, std::int64_t num_pac
   Pack<T, N> result;
 #pragma unroll
   for (int i = 0; i < N; ++i) {
-    const float g = to_float(gates.at[i]);
-    result.at[i] = from_float<T>(g / (1.0f + __expf(-g)) * to_float(ups.at[i]));
+    result.at[i] = from_float<T>(silu_times(to_float(gates.at[i]), to_float(ups.at[i])));
   }
   store_pack<T, N>(y + pack * N, result);
 }

@@ -3,17 +3,23 @@
 #include <algorithm>
 #include <array>
 #include <functional>
+#include <utility>
 #include <vector>
 
+#include "kernels/activation.h"
+#include "kernels/cuda/detail/large_product.h"
 #include "kernels/cuda/detail/library_product.cuh"
+#include "kernels/cuda/detail/small_product.h"
 #include "kernels/fill.h"
 #include "kernels/norm.h"
 
 namespace trireme::kernels::cuda {
 namespace {
 
-constexpr std::size_t kTimedRounds = 5;
-constexpr float kClearlyLess = 0.985f;
+/// Rounds for all candidates, then for those that are near the best: the clock of a GPU at its
+/// power limit differs by some percent from one moment to the next.
+constexpr int kFirstRounds = 3, kLastRounds = 15;
+constexpr float kNear = 1.06f, kClearlyLess = 0.995f;
 constexpr float kNever = 1e30f;
 constexpr std::int64_t kComparedRows = 32;
 constexpr std::int64_t kUsualRows = 512;
@@ -21,6 +27,28 @@ constexpr std::int64_t kUsualRows = 512;
 using Event = UniqueHandle<CudaTraits<cudaEvent_t, cudaEventDestroy>>;
 using Graph = UniqueHandle<CudaTraits<cudaGraph_t, cudaGraphDestroy>>;
 using GraphExec = UniqueHandle<CudaTraits<cudaGraphExec_t, cudaGraphExecDestroy>>;
+
+bool takes_own(const Gemm::Operands& o, ProductForm form) {
+  return form == ProductForm::tiles ? takes_large_product(o) : takes_small_product(o, form);
+}
+void run_own(const Gemm::Operands& o, ProductForm form, Stream stream) {
+  form == ProductForm::tiles ? large_product(o, stream) : small_product(o, form, stream);
+}
+
+/// What the library computes of a product: all columns where silu_and_mul follows.
+Gemm::Operands library_part(Gemm::Operands o) {
+  if (o.gate_up == nullptr) return o;
+  o.y = std::exchange(o.gate_up, nullptr);
+  o.y_stride = o.n;
+  o.y_dtype = o.dtype;
+  return o;
+}
+
+/// Values as in a model: what lies there may be zeros, for which the GPU needs less power and runs
+/// faster, and which any sum keeps.
+void fill_x(const Gemm::Operands& o, Stream stream) {
+  fill_normal(const_cast<void*>(o.x), o.dtype, (o.m - 1) * o.x_stride + o.k, {}, 1, 1.0f, stream);
+}
 
 /// What it takes to run a choice for all products; false where it does not take them.
 using Launch = std::function<bool()>;
@@ -50,6 +78,12 @@ struct Candidate {
   GraphExec graph;  ///< null: launched one by one
   bool is_usable = false;
   std::vector<float> times = {};
+
+  float median() {
+    const auto middle = times.begin() + std::ssize(times) / 2;
+    std::nth_element(times.begin(), middle, times.end());
+    return *middle;
+  }
 };
 
 class Timer {
@@ -100,6 +134,8 @@ struct Gemm::Impl {
                                     const LibraryProblem& problem, Stream stream) const;
   void choose_invariant(const Operands& o, Stream stream);
   bool keeps_rows(const Operands& o, const ProductChoice& choice, Stream stream) const;
+  bool multiply(const Operands& o, const LibraryProblem& problem, const ProductChoice& choice,
+                Stream stream) const;
   void run_library(const Operands& o, const ProductKey& key, Stream stream);
 };
 
@@ -120,25 +156,33 @@ std::int64_t Gemm::bucket_of(std::int64_t m) {
   return bucket;
 }
 
+/// By the library; false if it does not take the algorithm for them.
+bool Gemm::Impl::multiply(const Operands& o, const LibraryProblem& problem,
+                          const ProductChoice& choice, Stream stream) const {
+  if (!library.multiply(library_part(o), problem, choice, stream)) return false;
+  if (o.gate_up != nullptr) silu_and_mul(o.gate_up, o.y, o.m, o.n / 2, o.dtype, stream);
+  return true;
+}
+
 /// The library's first, likely best first, then the own ones. All have run once.
 std::vector<Candidate> Gemm::Impl::candidates(std::span<const Operands> products,
                                               const LibraryProblem& problem, Stream stream) const {
   std::vector<Candidate> all;
   for (const ProductChoice& choice :
-       library.candidates(products[0], problem, LibraryProducts::kMostCandidates)) {
+       library.candidates(library_part(products[0]), problem, LibraryProducts::kMostCandidates)) {
     all.push_back({choice,
                    [this, products, &problem, choice, stream] {
                      return std::all_of(products.begin(), products.end(), [&](const Operands& o) {
-                       return library.multiply(o, problem, choice, stream);
+                       return multiply(o, problem, choice, stream);
                      });
                    },
                    {}});
   }
-  for (const SmallForm form : kSmallForms) {
-    if (kernels != Kernels::all || !takes_small_product(products[0], form)) continue;
+  for (const ProductForm form : kOwnForms) {
+    if (kernels != Kernels::all || !takes_own(products[0], form)) continue;
     all.push_back({{.form = form},
                    [products, form, stream] {
-                     for (const Operands& o : products) small_product(o, form, stream);
+                     for (const Operands& o : products) run_own(o, form, stream);
                      return true;
                    },
                    {}});
@@ -159,8 +203,7 @@ std::vector<Candidate> Gemm::Impl::candidates(std::span<const Operands> products
 bool Gemm::Impl::keeps_rows(const Operands& o, const ProductChoice& choice, Stream stream) const {
   const std::size_t row_bytes = static_cast<std::size_t>(o.n) * size_of(o.y_dtype);
   const auto x_bytes = static_cast<std::size_t>(o.x_stride) * size_of(o.dtype);
-  // What lies there may be zeros, which any sum keeps.
-  fill_normal(const_cast<void*>(o.x), o.dtype, o.m * o.x_stride, {}, 1, 1.0f, stream);
+  fill_x(o, stream);
   const auto rows = [&](std::int64_t first, std::int64_t count) -> std::vector<std::byte> {
     Operands part = o;
     part.x = static_cast<const std::byte*>(o.x) + static_cast<std::size_t>(first) * x_bytes;
@@ -197,12 +240,14 @@ bool Gemm::Impl::keeps_rows(const Operands& o, const ProductChoice& choice, Stre
 // The library's best for a step of usual size that is invariant: not by its time, which differs
 // from run to run.
 void Gemm::Impl::choose_invariant(const Operands& o, Stream stream) {
-  Operands usual = o;
+  Operands usual = library_part(o);
   usual.m = kUsualRows;
   const LibraryProblem problem(usual);
   for (const ProductChoice& choice :
        library.candidates(usual, problem, LibraryProducts::kMostCandidates)) {
-    if (!LibraryProducts::is_unsplit(choice) || !keeps_rows(o, choice, stream)) continue;
+    if (!LibraryProducts::is_unsplit(choice) || !keeps_rows(library_part(o), choice, stream)) {
+      continue;
+    }
     tuned[key_of(o)] = choice;
     return;
   }
@@ -220,36 +265,44 @@ void Gemm::tune(std::span<const Operands> products, Stream stream) {
                   " n=", other.n, " k=", other.k);
   }
   if (impl_->kernels == Kernels::invariant) return impl_->choose_invariant(products[0], stream);
-  const LibraryProblem problem(products[0]);
+  const LibraryProblem problem(library_part(products[0]));
+  for (const Operands& product : products) fill_x(product, stream);
   std::vector<Candidate> candidates = impl_->candidates(products, problem, stream);
   const Timer timer(stream);
-  // In turns, since the GPU's clock changes meanwhile.
-  for (std::size_t round = 0; round < kTimedRounds; ++round) {
-    for (Candidate& candidate : candidates) {
-      candidate.times.push_back(candidate.is_usable ? timer.milliseconds(candidate) : kNever);
+  const auto time_all = [&](int num_rounds) {
+    // In turns, since the GPU's clock changes meanwhile.
+    for (int round = 0; round < num_rounds; ++round) {
+      for (Candidate& candidate : candidates) {
+        candidate.times.push_back(candidate.is_usable ? timer.milliseconds(candidate) : kNever);
+      }
     }
-  }
+  };
+  time_all(kFirstRounds);
   float best = kNever;
+  for (Candidate& candidate : candidates) best = std::min(best, candidate.median());
+  std::erase_if(candidates,
+                [&](Candidate& candidate) { return candidate.median() > best * kNear; });
+  if (candidates.size() > 1) time_all(kLastRounds);
+  best = kNever;
   for (Candidate& candidate : candidates) {
-    std::sort(candidate.times.begin(), candidate.times.end());
-    const float median = candidate.times[kTimedRounds / 2];
     // The likely best come first: a later one must be better by more than noise.
-    if (median >= best * kClearlyLess) continue;
-    best = median;
+    if (candidate.median() >= best * kClearlyLess) continue;
+    best = candidate.median();
     impl_->tuned[key] = candidate.choice;
   }
   if (best == kNever) {
-    fail(ErrorKind::cuda,
-         cat("deterministic: cuBLASLt has no product by a weight [", key.n, ", ", key.k, "] in ",
-             name_of(key.dtype), " that keeps a row's bits; set deterministic to false"));
+    fail(
+        ErrorKind::cuda,
+        cat("cuBLASLt takes none of the algorithms that it proposes for a product of [",
+            products[0].m, ", ", key.k, "] by [", key.n, ", ", key.k, "] in ", name_of(key.dtype)));
   }
 }
 
 void Gemm::Impl::run_library(const Operands& o, const ProductKey& key, Stream stream) {
-  const LibraryProblem problem(o);
+  const LibraryProblem problem(library_part(o));
   const auto chosen = tuned.find(key);
-  if (chosen != tuned.end() && chosen->second.form == SmallForm::none &&
-      library.multiply(o, problem, chosen->second, stream)) {
+  if (chosen != tuned.end() && chosen->second.form == ProductForm::library &&
+      multiply(o, problem, chosen->second, stream)) {
     return;
   }
   if (kernels == Kernels::invariant) {
@@ -261,9 +314,9 @@ void Gemm::Impl::run_library(const Operands& o, const ProductKey& key, Stream st
   exact.bucket = o.m;
   auto at = proposed.find(exact);
   if (at == proposed.end()) {
-    at = proposed.emplace(exact, library.candidates(o, problem, 1).front()).first;
+    at = proposed.emplace(exact, library.candidates(library_part(o), problem, 1).front()).first;
   }
-  if (!library.multiply(o, problem, at->second, stream)) {
+  if (!multiply(o, problem, at->second, stream)) {
     fail(ErrorKind::cuda, cat("cuBLASLt refuses its own product of [", o.m, ", ", o.k, "] by [",
                               o.n, ", ", o.k, "] in ", name_of(o.dtype)));
   }
@@ -271,12 +324,16 @@ void Gemm::Impl::run_library(const Operands& o, const ProductKey& key, Stream st
 
 void Gemm::run(const Operands& operands, Stream stream) {
   if (operands.m == 0 || operands.n == 0) return;
+  TRIREME_CHECK(operands.gate_up == nullptr ||
+                    (operands.n % 2 == 0 && operands.bias == nullptr &&
+                     operands.y_stride == operands.n / 2 && operands.y_dtype == operands.dtype),
+                "n=", operands.n, " y_stride=", operands.y_stride);
   const ProductKey key = impl_->key_of(operands);
   if (impl_->kernels == Kernels::all) {
     const auto chosen = impl_->tuned.find(key);
-    const SmallForm form =
+    const ProductForm form =
         chosen == impl_->tuned.end() ? likely_small_form(operands) : chosen->second.form;
-    if (takes_small_product(operands, form)) return small_product(operands, form, stream);
+    if (takes_own(operands, form)) return run_own(operands, form, stream);
   }
   impl_->run_library(operands, key, stream);
   if (operands.bias != nullptr) {
@@ -296,7 +353,7 @@ std::string Gemm::load(const std::string& path) {
   if (!read.reason.empty()) return cat(path, ": ", read.reason);
   for (const auto& [key, choice] : read.table) {
     // An algorithm that the library does not take for the whole bucket is looked for again.
-    const bool is_own = choice.form != SmallForm::none;
+    const bool is_own = choice.form != ProductForm::library;
     if (is_own || impl_->library.knows(key, choice)) impl_->tuned.emplace(key, choice);
   }
   return {};

@@ -11,12 +11,12 @@ namespace trireme::kernels::cuda {
 namespace {
 
 /// Grows when a form computes otherwise than before, so that older files are left alone.
-constexpr std::string_view kHeader = "trireme products 1";
+constexpr std::string_view kHeader = "trireme products 2";
 constexpr std::size_t kMostLines = 20000;
 constexpr std::int64_t kMostExtent = std::int64_t{1} << 40;
 constexpr std::size_t kHexDigits = 16;
-constexpr std::array<std::string_view, 5> kFormNames = {"none", "dot", "rows_8", "rows_16",
-                                                        "rows_32"};
+constexpr std::array<std::string_view, 6> kFormNames = {"library", "dot",     "rows_8",
+                                                        "rows_16", "rows_32", "tiles"};
 
 std::string hex_of(std::uint64_t value) {
   std::string text(kHexDigits, '0');
@@ -52,10 +52,10 @@ std::optional<std::int64_t> extent_of(std::string_view text) {
 
 std::optional<ProductChoice> choice_of(std::string_view text) {
   ProductChoice choice;
-  for (const SmallForm form : kSmallForms) {
+  for (const ProductForm form : kOwnForms) {
     if (text == kFormNames[static_cast<std::size_t>(form)]) choice.form = form;
   }
-  if (choice.form != SmallForm::none) return choice;
+  if (choice.form != ProductForm::library) return choice;
   if (text.size() != choice.algorithm.size() * kHexDigits) return std::nullopt;
   for (std::uint64_t& word : choice.algorithm) {
     const auto value = number_of<std::uint64_t>(text.substr(0, kHexDigits), 16);
@@ -66,20 +66,26 @@ std::optional<ProductChoice> choice_of(std::string_view text) {
   return choice;
 }
 
-/// "BUCKET N K DTYPE Y_DTYPE ALIGNED CHOICE" into the table; false where it is anything else.
+std::optional<bool> flag_of(std::string_view text) {
+  if (text != "0" && text != "1") return std::nullopt;
+  return text == "1";
+}
+
+/// "BUCKET N K DTYPE Y_DTYPE ALIGNED SILU CHOICE" into the table; false where it is anything else.
 bool add_line(std::string_view line, ProductTable& table) {
   const auto fields = split(line, ' ');
-  if (fields.size() != 7 || (fields[5] != "0" && fields[5] != "1")) return false;
+  if (fields.size() != 8) return false;
   const auto bucket = extent_of(fields[0]), n = extent_of(fields[1]), k = extent_of(fields[2]);
   const auto dtype = float_dtype_from_name(fields[3]), y_dtype = float_dtype_from_name(fields[4]);
-  const auto choice = choice_of(fields[6]);
+  const auto is_aligned = flag_of(fields[5]), has_silu_and_mul = flag_of(fields[6]);
+  const auto choice = choice_of(fields[7]);
   constexpr std::int64_t kMostRows = std::int64_t{1} << 24;
   if (!bucket || *bucket > kMostRows || Gemm::bucket_of(*bucket) != *bucket || !n || !k || !dtype ||
-      !y_dtype || !choice) {
+      !y_dtype || !is_aligned || !has_silu_and_mul || !choice) {
     return false;
   }
-  return table.emplace(ProductKey{*bucket, *n, *k, *dtype, *y_dtype, fields[5] == "1"}, *choice)
-      .second;
+  const ProductKey key{*bucket, *n, *k, *dtype, *y_dtype, *is_aligned, *has_silu_and_mul};
+  return table.emplace(key, *choice).second;
 }
 
 }  // namespace
@@ -91,15 +97,16 @@ ProductKey product_key(const Gemm::Operands& o) {
   };
   const bool is_aligned = aligned(o.x, o.x_stride, o.dtype) && aligned(o.weight, o.k, o.dtype) &&
                           aligned(o.y, o.y_stride, o.y_dtype);
-  return {Gemm::bucket_of(o.m), o.n, o.k, o.dtype, o.y_dtype, is_aligned};
+  return {Gemm::bucket_of(o.m), o.n, o.k, o.dtype, o.y_dtype, is_aligned, o.gate_up != nullptr};
 }
 
 std::string text_of(const ProductTable& table, std::string_view machine) {
   std::string text = cat(kHeader, "\nmachine ", machine, "\n");
   for (const auto& [key, choice] : table) {
-    text += cat(key.bucket, " ", key.n, " ", key.k, " ", name_of(key.dtype), " ",
-                name_of(key.y_dtype), " ", key.is_aligned ? 1 : 0, " ");
-    if (choice.form != SmallForm::none) {
+    text +=
+        cat(key.bucket, " ", key.n, " ", key.k, " ", name_of(key.dtype), " ", name_of(key.y_dtype),
+            " ", key.is_aligned ? 1 : 0, " ", key.has_silu_and_mul ? 1 : 0, " ");
+    if (choice.form != ProductForm::library) {
       text += kFormNames[static_cast<std::size_t>(choice.form)];
     } else {
       for (const std::uint64_t word : choice.algorithm) text += hex_of(word);

@@ -1,4 +1,5 @@
 #include "kernels/cuda/detail/launch.cuh"
+#include "kernels/cuda/detail/silu.cuh"
 #include "kernels/cuda/detail/small_product.h"
 #include "kernels/cuda/detail/vector.cuh"
 
@@ -43,19 +44,21 @@ __device__ void store(const Gemm::Operands& o, std::int64_t column, float sum) {
   }
 }
 
-/// A warp computes two columns of the only row; its lanes take turns along K.
-template <typename T>
+/// A warp computes two columns of the only row, or a gate and its up; its lanes take turns along K.
+template <typename T, bool kHasSilu>
 __global__ void __launch_bounds__(kThreads, 3)
     dot_kernel(const __grid_constant__ Gemm::Operands o) {
   const int lane = threadIdx.x % 32, k = static_cast<int>(o.k);
-  const std::int64_t column =
-      (static_cast<std::int64_t>(blockIdx.x) * (kThreads / 32) + threadIdx.x / 32) * kRowsOfWarp;
-  if (column >= o.n) return;
-  const bool has_second = column + 1 < o.n;
+  const std::int64_t warp =
+      static_cast<std::int64_t>(blockIdx.x) * (kThreads / 32) + threadIdx.x / 32;
+  const std::int64_t column = kHasSilu ? warp : warp * kRowsOfWarp;
+  const std::int64_t to_second = kHasSilu ? o.n / 2 : 1;
+  if (column >= (kHasSilu ? o.n / 2 : o.n)) return;
+  const bool has_second = column + to_second < o.n;
   const T* x = static_cast<const T*>(o.x);
   const T* w[kRowsOfWarp];
   w[0] = static_cast<const T*>(o.weight) + column * o.k;
-  w[1] = has_second ? w[0] + o.k : w[0];
+  w[1] = has_second ? w[0] + to_second * o.k : w[0];
   float sums[kRowsOfWarp] = {};
   uint4 of_w[kRowsOfWarp][kInFlight];
   const auto load_weights = [&](int begin) {
@@ -95,18 +98,28 @@ __global__ void __launch_bounds__(kThreads, 3)
   __syncwarp();
 #pragma unroll
   for (int row = 0; row < kRowsOfWarp; ++row) sums[row] = warp_sum(sums[row]);
+  if constexpr (kHasSilu) {
+    if (lane == 0) store<T>(o, column, silu_times(sums[0], sums[1]));
+    return;
+  }
   if (lane == 0) store<T>(o, column, sums[0]);
   if (lane == 1 && has_second) store<T>(o, column + 1, sums[1]);
+}
+
+template <typename T>
+void launch(const Gemm::Operands& o, Stream stream) {
+  const auto ctas = static_cast<unsigned>(ceil_div(o.n, kThreads / 32 * kRowsOfWarp));
+  const auto kernel = o.gate_up != nullptr ? dot_kernel<T, true> : dot_kernel<T, false>;
+  launch_overlapped(kernel, {ctas, kThreads}, stream, o);
 }
 
 }  // namespace
 
 void small_product_dot(const Gemm::Operands& o, Stream stream) {
-  const auto ctas = static_cast<unsigned>(ceil_div(o.n, kThreads / 32 * kRowsOfWarp));
   if (o.dtype == DType::bfloat16) {
-    launch_overlapped(dot_kernel<__nv_bfloat16>, {ctas, kThreads}, stream, o);
+    launch<__nv_bfloat16>(o, stream);
   } else {
-    launch_overlapped(dot_kernel<__half>, {ctas, kThreads}, stream, o);
+    launch<__half>(o, stream);
   }
   check_launch("small_product_dot");
 }

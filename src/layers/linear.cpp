@@ -31,6 +31,12 @@ void ColumnParallelLinear::forward(ops::Context& context, const TensorView& x,
   ops::linear(context, x, weight_, bias_ ? &bias_.view() : nullptr, y);
 }
 
+void ColumnParallelLinear::forward_gated(ops::Context& context, const TensorView& x,
+                                         const TensorView& y) const {
+  TRIREME_CHECK(!bias_, "gates with a bias");
+  ops::linear_silu_and_mul(context, x, weight_, y);
+}
+
 RowParallelLinear::RowParallelLinear(checkpoint::WeightLoader& loader, const std::string& name,
                                      std::int64_t num_rows, std::int64_t num_columns, bool has_bias,
                                      const Shard& shard)

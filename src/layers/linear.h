@@ -23,6 +23,8 @@ class ColumnParallelLinear {
 
   /// x [tokens, hidden_size] -> y [tokens, num_rows()].
   void forward(ops::Context& context, const TensorView& x, const TensorView& y) const;
+  /// Of gates and their ups, without bias: y [tokens, num_rows() / 2] = silu(gate) · up.
+  void forward_gated(ops::Context& context, const TensorView& x, const TensorView& y) const;
   std::int64_t num_rows() const { return num_rows_; }
 
  private:

@@ -28,10 +28,8 @@ GatedMlp::GatedMlp(checkpoint::WeightLoader& loader, const std::string& prefix,
 void GatedMlp::forward(ForwardContext& context, const TensorView& x, const TensorView& y) const {
   tensor::Arena& arena = context.ops.arena;
   const tensor::ArenaScope scope(arena);
-  const TensorView both = arena.take({x.rows(), gate_up_.num_rows()}, x.dtype);
   const TensorView inner = arena.take({x.rows(), gate_up_.num_rows() / 2}, x.dtype);
-  gate_up_.forward(context.ops, x, both);
-  ops::silu_and_mul(context.ops, both, inner);
+  gate_up_.forward_gated(context.ops, x, inner);
   down_.forward(context, inner, y);
 }
 

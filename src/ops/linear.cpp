@@ -3,6 +3,34 @@
 #include "ops/ops.h"
 
 namespace trireme::ops {
+namespace {
+
+/// Operands of a product by weight [N, K] on a GPU.
+kernels::cuda::Gemm::Operands operands_of(const TensorView& x, const TensorView& weight,
+                                          const TensorView& y) {
+  return {.x = x.data,
+          .x_stride = x.row_stride,
+          .weight = weight.data,
+          .dtype = x.dtype,
+          .y = y.data,
+          .y_stride = y.row_stride,
+          .y_dtype = y.dtype,
+          .m = x.rows(),
+          .n = weight.shape[0],
+          .k = weight.shape[1]};
+}
+
+void run_on_gpu(Context& context, const kernels::cuda::Gemm::Operands& operands) {
+  if (context.cuda->recorded != nullptr) {
+    context.cuda->recorded->push_back(operands);
+    return;
+  }
+  const OpScope timed(context, operands.gate_up == nullptr ? "linear " : "linear, silu_and_mul ",
+                      operands.n, " x ", operands.k);
+  context.cuda->gemm.run(operands, context.stream());
+}
+
+}  // namespace
 
 void linear(Context& context, const TensorView& x, const TensorView& weight, const TensorView* bias,
             const TensorView& y) {
@@ -19,23 +47,9 @@ void linear(Context& context, const TensorView& x, const TensorView& weight, con
 
   if constexpr (kHasCuda) {
     if (context.is_on_gpu()) {
-      const kernels::cuda::Gemm::Operands operands{.x = x.data,
-                                                   .x_stride = x.row_stride,
-                                                   .weight = weight.data,
-                                                   .dtype = x.dtype,
-                                                   .bias = bias_values,
-                                                   .y = y.data,
-                                                   .y_stride = y.row_stride,
-                                                   .y_dtype = y.dtype,
-                                                   .m = x.rows(),
-                                                   .n = n,
-                                                   .k = k};
-      if (context.cuda->recorded != nullptr) {
-        context.cuda->recorded->push_back(operands);
-        return;
-      }
-      const OpScope timed(context, "linear ", n, " x ", k);
-      return context.cuda->gemm.run(operands, context.stream());
+      auto operands = operands_of(x, weight, y);
+      operands.bias = bias_values;
+      return run_on_gpu(context, operands);
     }
   }
   context.gemm.run({.x = x.as<float>(),
@@ -48,6 +62,27 @@ void linear(Context& context, const TensorView& x, const TensorView& weight, con
                     .m = x.rows(),
                     .n = n,
                     .k = k});
+}
+
+void linear_silu_and_mul(Context& context, const TensorView& x, const TensorView& weight,
+                         const TensorView& y) {
+  const tensor::ArenaScope scope(context.arena);
+  const TensorView both = context.arena.take({x.rows(), 2 * y.shape[1]}, x.dtype);
+  if constexpr (kHasCuda) {
+    if (context.is_on_gpu()) {
+      check_activations(context, "x", x);
+      check_activations(context, "y", y);
+      check_contiguous("y", y);
+      check_weight(context, "weight", weight);
+      check_shape("weight", weight, {both.shape[1], x.shape[1]});
+      check_shape("y", y, {x.rows(), y.shape[1]});
+      auto operands = operands_of(x, weight, y);
+      operands.gate_up = both.data;
+      return run_on_gpu(context, operands);
+    }
+  }
+  linear(context, x, weight, nullptr, both);
+  silu_and_mul(context, both, y);
 }
 
 }  // namespace trireme::ops

@@ -64,6 +64,9 @@ void attention(Context& context, const TensorView& q, std::int64_t num_heads, fl
                std::int64_t window, const kernels::KvCache& cache,
                const kernels::AttentionBatch& batch, const TensorView& out);
 
+/// y [rows, size] = silu(gate) · up of x [rows, K] · weight [2 · size, K]ᵀ, gates before ups.
+void linear_silu_and_mul(Context& context, const TensorView& x, const TensorView& weight,
+                         const TensorView& y);
 /// y [rows, size] = silu(gate) · up of gate_up [rows, 2 · size].
 void silu_and_mul(Context& context, const TensorView& gate_up, const TensorView& y);
 

@@ -2,12 +2,9 @@
 
 #include "kernels/cuda/detail/expert_tile.cuh"
 #include "kernels/cuda/detail/mma.cuh"
+#include "kernels/cuda/detail/silu.cuh"
 
 namespace trireme::kernels::cuda {
-
-__device__ inline float silu_times(float gate, float up) {
-  return gate / (1.0f + __expf(-gate)) * up;
-}
 
 /// Two neighbouring columns of one row.
 template <typename T>

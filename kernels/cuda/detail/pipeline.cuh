@@ -30,6 +30,30 @@ __device__ inline void arrive(unsigned barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 #endif
 }
+/// Arrives at the barrier at the same place of another cta of the cluster.
+__device__ inline void arrive_at_cta(unsigned barrier, unsigned cta) {
+#ifdef TRIREME_HAS_WGMMA
+  asm volatile(
+      "{.reg .b32 there; mapa.shared::cluster.u32 there, %0, %1; "
+      "mbarrier.arrive.shared::cluster.b64 _, [there];}" ::"r"(barrier),
+      "r"(cta)
+      : "memory");
+#endif
+}
+/// This cta's number in its cluster.
+__device__ inline unsigned cta_of_cluster() {
+  unsigned number = 0;
+#ifdef TRIREME_HAS_WGMMA
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(number));
+#endif
+  return number;
+}
+/// By all threads of a cluster: waits for them all.
+__device__ inline void wait_for_cluster() {
+#ifdef TRIREME_HAS_WGMMA
+  asm volatile("barrier.cluster.arrive.release; barrier.cluster.wait.acquire;" ::: "memory");
+#endif
+}
 /// Arrives, and lets the phase wait for `bytes` of copies that are started next.
 __device__ inline void arrive_expecting(unsigned barrier, unsigned bytes) {
 #ifdef TRIREME_HAS_WGMMA
@@ -72,6 +96,42 @@ __device__ inline void copy_box(unsigned to, const CUtensorMap& map, int x, int 
       "[%0], [%1, {%2, %3, %4}], [%5];" ::"r"(to),
       "l"(&map), "r"(x), "r"(y), "r"(z), "r"(barrier)
       : "memory");
+#endif
+}
+/// copy_box() to the same place of every cta of the cluster that `ctas` has a bit for, each of
+/// whose barriers at the same place gets the bytes.
+__device__ inline void copy_box_to_ctas(unsigned to, const CUtensorMap& map, int x, int y,
+                                        unsigned barrier, std::uint16_t ctas) {
+#ifdef TRIREME_HAS_WGMMA
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+      ".multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(to),
+      "l"(&map), "r"(x), "r"(y), "r"(barrier), "h"(ctas)
+      : "memory");
+#endif
+}
+/// Writes a box from shared memory to the map's array at (x, y), but for what lies outside of it.
+__device__ inline void store_box(const CUtensorMap& map, unsigned from, int x, int y) {
+#ifdef TRIREME_HAS_WGMMA
+  asm volatile(
+      "cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group [%0, {%1, %2}], [%3];" ::"l"(
+          &map),
+      "r"(x), "r"(y), "r"(from)
+      : "memory");
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+#endif
+}
+/// Waits until all but kLeft of this thread's store_box() have read their shared memory.
+template <int kLeft>
+__device__ inline void wait_for_reads_of_stores() {
+#ifdef TRIREME_HAS_WGMMA
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kLeft) : "memory");
+#endif
+}
+/// Waits until this thread's store_box() are done.
+__device__ inline void wait_for_stores() {
+#ifdef TRIREME_HAS_WGMMA
+  asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
 #endif
 }
 /// Gets a map into the copy engine's cache ahead of its first use.

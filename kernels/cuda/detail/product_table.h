@@ -7,7 +7,8 @@
 #include <string>
 #include <string_view>
 
-#include "kernels/cuda/detail/small_product.h"
+#include "kernels/cuda/detail/product_form.h"
+#include "kernels/gemm.h"
 
 namespace trireme::kernels::cuda {
 
@@ -15,7 +16,8 @@ namespace trireme::kernels::cuda {
 struct ProductKey {
   std::int64_t bucket = 0, n = 0, k = 0;  ///< bucket: of M
   DType dtype = DType::bfloat16, y_dtype = DType::bfloat16;
-  bool is_aligned = false;  ///< whether all rows begin at multiples of 16 bytes
+  bool is_aligned = false;        ///< whether all rows begin at multiples of 16 bytes
+  bool has_silu_and_mul = false;  ///< gate_up is given
 
   auto operator<=>(const ProductKey&) const = default;
 };
@@ -23,7 +25,7 @@ ProductKey product_key(const Gemm::Operands& operands);
 
 /// An own kernel, or without one an algorithm of the library in the library's own words.
 struct ProductChoice {
-  SmallForm form = SmallForm::none;
+  ProductForm form = ProductForm::library;
   std::array<std::uint64_t, 8> algorithm{};
 
   bool operator==(const ProductChoice&) const = default;

@@ -2,8 +2,8 @@
 
 #include "kernels/cuda/detail/wgmma.cuh"
 
-/// wgmma.cuh's product of operands in shared memory for every multiple of 16 columns up to 192. The
-/// instruction names all its registers, so the text of each shape is put together here.
+/// wgmma.cuh's product of operands in shared memory for every multiple of 16 columns up to 192, and
+/// 256. The instruction names all its registers, so the text of each shape is put together here.
 namespace trireme::kernels::cuda::wgmma {
 
 // Registers by number, and the sums that they stand for.
@@ -19,6 +19,13 @@ namespace trireme::kernels::cuda::wgmma {
 #define TRIREME_REGISTERS_80 TRIREME_REGISTERS_72 ", %72, %73, %74, %75, %76, %77, %78, %79"
 #define TRIREME_REGISTERS_88 TRIREME_REGISTERS_80 ", %80, %81, %82, %83, %84, %85, %86, %87"
 #define TRIREME_REGISTERS_96 TRIREME_REGISTERS_88 ", %88, %89, %90, %91, %92, %93, %94, %95"
+#define TRIREME_REGISTERS_104 TRIREME_REGISTERS_96 ", %96, %97, %98, %99, %100, %101, %102, %103"
+#define TRIREME_REGISTERS_112 \
+  TRIREME_REGISTERS_104 ", %104, %105, %106, %107, %108, %109, %110, %111"
+#define TRIREME_REGISTERS_120 \
+  TRIREME_REGISTERS_112 ", %112, %113, %114, %115, %116, %117, %118, %119"
+#define TRIREME_REGISTERS_128 \
+  TRIREME_REGISTERS_120 ", %120, %121, %122, %123, %124, %125, %126, %127"
 #define TRIREME_EIGHT_SUMS(i)                                                                 \
   "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
       "+f"(d[i + 6]), "+f"(d[i + 7])
@@ -34,6 +41,10 @@ namespace trireme::kernels::cuda::wgmma {
 #define TRIREME_SUMS_80 TRIREME_SUMS_72, TRIREME_EIGHT_SUMS(72)
 #define TRIREME_SUMS_88 TRIREME_SUMS_80, TRIREME_EIGHT_SUMS(80)
 #define TRIREME_SUMS_96 TRIREME_SUMS_88, TRIREME_EIGHT_SUMS(88)
+#define TRIREME_SUMS_104 TRIREME_SUMS_96, TRIREME_EIGHT_SUMS(96)
+#define TRIREME_SUMS_112 TRIREME_SUMS_104, TRIREME_EIGHT_SUMS(104)
+#define TRIREME_SUMS_120 TRIREME_SUMS_112, TRIREME_EIGHT_SUMS(112)
+#define TRIREME_SUMS_128 TRIREME_SUMS_120, TRIREME_EIGHT_SUMS(120)
 
 #ifdef TRIREME_HAS_WGMMA
 #define TRIREME_MULTIPLY(sums, columns, type, a, b, adds)                                \
@@ -67,5 +78,6 @@ TRIREME_SHAPE(72, "144", "%72", "%73", "%74")
 TRIREME_SHAPE(80, "160", "%80", "%81", "%82")
 TRIREME_SHAPE(88, "176", "%88", "%89", "%90")
 TRIREME_SHAPE(96, "192", "%96", "%97", "%98")
+TRIREME_SHAPE(128, "256", "%128", "%129", "%130")
 
 }  // namespace trireme::kernels::cuda::wgmma

@@ -31,7 +31,7 @@ std::size_t at(std::int64_t index) { return static_cast<std::size_t>(index); }
 struct Case {
   const char* name;
   std::int64_t num_seqs;
-  cuda::SmallForm form;  ///< none: the library
+  cuda::ProductForm form;  ///< none: the library
 };
 
 /// Random weights: matrices keep the size of what they multiply.
@@ -139,7 +139,7 @@ class Model {
                                         .m = case_.num_seqs,
                                         .n = n,
                                         .k = k};
-    if (case_.form == cuda::SmallForm::none) return library_.run(operands, stream_.get());
+    if (case_.form == cuda::ProductForm::library) return library_.run(operands, stream_.get());
     cuda::small_product(operands, case_.form, stream_.get());
   }
 
@@ -341,9 +341,11 @@ class Model {
 TEST(CudaChain, GivesTheBitsOfKernelsThatRunOneByOne) {
   TRIREME_REQUIRES_GPU();
   const Case cases[] = {
-      {"dot", 1, cuda::SmallForm::dot},          {"8 rows", 1, cuda::SmallForm::rows_8},
-      {"16 rows", 6, cuda::SmallForm::rows_16},  {"32 rows", 16, cuda::SmallForm::rows_32},
-      {"the library", 5, cuda::SmallForm::none},
+      {"dot", 1, cuda::ProductForm::dot},
+      {"8 rows", 1, cuda::ProductForm::rows_8},
+      {"16 rows", 6, cuda::ProductForm::rows_16},
+      {"32 rows", 16, cuda::ProductForm::rows_32},
+      {"the library", 5, cuda::ProductForm::library},
   };
   for (const Case& c : cases) {
     Model model(c);

@@ -60,7 +60,12 @@ TEST(CudaGemm, AgreesWithTheCpuTunedAndNot) {
         operands.bias = bias_there.data();
 
         for (const bool is_tuned : {false, true}) {
-          if (is_tuned) on_gpu.tune({&operands, 1}, stream.get());
+          if (is_tuned) {
+            const Bytes other_x = upload(x);  // tune() overwrites it
+            cuda::Gemm::Operands tuned = operands;
+            tuned.x = other_x.data();
+            on_gpu.tune({&tuned, 1}, stream.get());
+          }
           on_gpu.run(operands, stream.get());
           stream.synchronize();
 
@@ -138,7 +143,7 @@ struct SmallData {
   }
 
   /// The first m rows, [m, n].
-  std::vector<float> run(std::int64_t m, cuda::SmallForm form, DType y_dtype) const {
+  std::vector<float> run(std::int64_t m, cuda::ProductForm form, DType y_dtype) const {
     const tensor::Stream stream;
     const Bytes y = room_for(m * (n + 3), y_dtype);
     const cuda::Gemm::Operands operands{.x = x_there.data(),
@@ -176,9 +181,9 @@ TEST(CudaSmallProduct, AgreesWithTheCpuInEveryForm) {
   for (const DType dtype : {DType::bfloat16, DType::float16}) {
     for (const auto& [n, k] : kSmallExtents) {
       const SmallData data(n, k, dtype);
-      for (const cuda::SmallForm form : cuda::kSmallForms) {
+      for (const cuda::ProductForm form : cuda::kSmallForms) {
         for (const std::int64_t m : {1, 2, 5, 8, 9, 16}) {
-          if (form == cuda::SmallForm::dot && m > 1) continue;
+          if (form == cuda::ProductForm::dot && m > 1) continue;
           for (const DType y_dtype : {dtype, DType::float32}) {
             const std::vector<float> actual = data.run(m, form, y_dtype);
 
@@ -200,9 +205,9 @@ TEST(CudaSmallProduct, GivesARowTheSameBitsWhateverMAndTheTilingAre) {
   TRIREME_REQUIRES_GPU();
   for (const auto& [n, k] : kSmallExtents) {
     const SmallData data(n, k, DType::bfloat16);
-    const std::vector<float> all = data.run(16, cuda::SmallForm::rows_16, DType::float32);
+    const std::vector<float> all = data.run(16, cuda::ProductForm::rows_16, DType::float32);
     for (const auto form :
-         {cuda::SmallForm::rows_8, cuda::SmallForm::rows_16, cuda::SmallForm::rows_32}) {
+         {cuda::ProductForm::rows_8, cuda::ProductForm::rows_16, cuda::ProductForm::rows_32}) {
       for (std::int64_t m = 1; m <= 16; ++m) {
         const std::vector<float> rows = data.run(m, form, DType::float32);
 
@@ -217,7 +222,7 @@ TEST(CudaSmallProduct, TakesNeitherManyRowsNorUnalignedOnes) {
   alignas(16) static std::byte memory[64] = {};
   cuda::Gemm::Operands o{.x = memory, .x_stride = 24, .weight = memory, .m = 1, .n = 5, .k = 16};
   const auto is_taken = [](const cuda::Gemm::Operands& operands) {
-    return cuda::takes_small_product(operands, cuda::SmallForm::dot);
+    return cuda::takes_small_product(operands, cuda::ProductForm::dot);
   };
   EXPECT_TRUE(is_taken(o));
 

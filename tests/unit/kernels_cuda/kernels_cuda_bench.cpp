@@ -481,7 +481,7 @@ void bench_few(Bench& b) {
         b.print(cat(w.name, " ", w.n, "x", w.k, " m=", m, " ", what), b.time(call), bytes);
       };
       line("library", [&] { library.run(operands(), b.get()); });
-      for (const cuda::SmallForm form : cuda::kSmallForms) {
+      for (const cuda::ProductForm form : cuda::kSmallForms) {
         if (!cuda::takes_small_product(operands(), form)) continue;
         line(kFormNames[static_cast<std::size_t>(form)],
              [&] { cuda::small_product(operands(), form, b.get()); });

@@ -18,8 +18,9 @@ const ProductChoice kLibrary{
 
 ProductTable some_table() {
   return {{kKey, kLibrary},
-          {{1, 6144, 4096, DType::float16, DType::float16, true}, {SmallForm::dot}},
-          {{16, 128, 2048, DType::bfloat16, DType::float32, true}, {SmallForm::rows_32}},
+          {{1, 6144, 4096, DType::float16, DType::float16, true}, {ProductForm::dot}},
+          {{16, 128, 2048, DType::bfloat16, DType::float32, true}, {ProductForm::rows_32}},
+          {{1024, 256, 64, DType::bfloat16, DType::bfloat16, true, true}, {ProductForm::tiles}},
           {{1024, 7, 9, DType::float32, DType::float32, false}, kLibrary}};
 }
 
