@@ -10,8 +10,8 @@
 /// what it draws. What a row gives does not depend on the other rows, bit for bit.
 namespace trireme::kernels {
 
-/// How the token of one row of logits is drawn. Rows with penalties, biases or banned ids are not
-/// for these kernels.
+/// How the token of one row of logits is drawn. What penalties, biases and bans make of the logits
+/// is for edit_logits() before.
 struct SamplingRow {
   std::int64_t position = 0;  ///< of the token being drawn
   std::uint64_t key = 0;      ///< of the sequence's noise
@@ -21,7 +21,7 @@ struct SamplingRow {
   float temperature = 0;         ///< 0: greedy
   std::int32_t top_k = 0;        ///< 0: all
   std::int32_t num_top = -1;     ///< -1: no log-probabilities; 0: the token's; n: and the n best
-  std::int32_t slot = 0;         ///< where the token goes in last_token
+  std::int32_t slot = 0;         ///< where the token goes in last_token; -1: nowhere
 };
 
 /// The most log-probabilities beside the token's.
@@ -54,14 +54,16 @@ std::size_t sampling_workspace_bytes(std::int64_t max_rows, std::int64_t vocab_s
 inline constexpr std::int64_t kMostSampledIds = std::int64_t{1} << 19;
 
 struct Scoring {
-  const float* logits = nullptr;  ///< [num_rows, vocab_size]; not changed
+  const float* logits = nullptr;  ///< [rows, vocab_size]; not changed
   std::int64_t logits_stride = 0;
   std::int64_t vocab_size = 0;
+  /// [num_rows], -1: the row is left out; null: target i is that of row i.
+  const std::int32_t* logits_rows = nullptr;
   const std::int32_t* targets = nullptr;  ///< [num_rows]; -1: the row fills up the step
   std::int64_t num_rows = 0;
   float* logprobs = nullptr;  ///< [num_rows]; NaN: every logit of the row is −inf or NaN
 };
-/// Log-probability of each row's target.
+/// Log-probability of each target.
 void score(const Scoring& scoring, Stream stream);
 
 }  // namespace cuda

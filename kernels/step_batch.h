@@ -6,7 +6,7 @@
 #include "kernels/cuda_stream.h"
 
 /// A step as it travels to the GPU, and what the GPU makes of it: the arrays that the layers read.
-/// The sequences' state (blocks, last tokens) stays there, by slot. CUDA only: on the CPU the host
+/// The sequences' state (blocks, tokens) stays there, by slot. CUDA only: on the CPU the host
 /// builds the arrays.
 namespace trireme::kernels::cuda {
 
@@ -30,6 +30,9 @@ struct StepArrays {
   std::int64_t num_tokens = 0;  ///< those behind the last row's fill up the step
   std::int64_t tokens_per_block = 0;
 
+  std::int32_t* history = nullptr;  ///< [slots, history_stride], by position; may be null
+  std::int64_t history_stride = 0;
+
   std::int32_t* token_ids = nullptr;       ///< [num_tokens]
   std::int32_t* positions = nullptr;       ///< [num_tokens]
   std::int32_t* q_begin = nullptr;         ///< [num_seqs + 1]
@@ -43,7 +46,7 @@ struct StepArrays {
   std::array<Group, kMostLayerGroups> groups;
   int num_groups = 0;
 };
-/// Writes the arrays of a step.
+/// Writes the arrays of a step, and its tokens into the history of their slots.
 void expand_step(const StepArrays& arrays, Stream stream);
 
 /// A number that enters a table by slot: a block, or a token.

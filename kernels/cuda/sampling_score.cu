@@ -33,12 +33,14 @@ struct RunningSum {
   }
 };
 
-/// A row a cta, in one pass.
+/// A target a cta, in one pass over its row.
 __global__ void __launch_bounds__(kThreads) score_kernel(const Scoring s) {
   const std::int64_t row = blockIdx.x;
   const int target = s.targets[row];
   if (target < 0 || target >= s.vocab_size) return;
-  const RowLogits logits(s.logits, s.logits_stride, row, s.vocab_size);
+  const std::int64_t logits_row = s.logits_rows == nullptr ? row : s.logits_rows[row];
+  if (logits_row < 0) return;
+  const RowLogits logits(s.logits, s.logits_stride, logits_row, s.vocab_size);
   RunningSum own;
   const int num_quads = logits.num_quads();
   for (int base = 0; base < num_quads; base += kThreads * kQuadsAtOnce) {

@@ -33,7 +33,9 @@ __device__ void write_token(const StepArrays& a, std::int64_t token) {
   const StepRow row = a.rows[row_idx];
   const int offset = static_cast<int>(token) - row.first_token;
   const int position = row.first_position + offset;
-  a.token_ids[token] = row.first_id < 0 ? a.last_token[row.slot] : a.ids[row.first_id + offset];
+  const std::int32_t id = row.first_id < 0 ? a.last_token[row.slot] : a.ids[row.first_id + offset];
+  a.token_ids[token] = id;
+  if (a.history != nullptr) a.history[row.slot * a.history_stride + position] = id;
   a.positions[token] = position;
   const int tokens_per_block = static_cast<int>(a.tokens_per_block);
   for (int group = 0; group < a.num_groups; ++group) {

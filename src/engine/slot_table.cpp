@@ -1,5 +1,7 @@
 #include "engine/slot_table.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "engine/noise.h"
 
@@ -26,6 +28,8 @@ void SlotTable::apply(const StepPlan& plan) {
     slot.domain = admitted.domain;
     slot.prompt_length = admitted.prompt_length;
     slot.params = admitted.params;
+    std::ranges::stable_sort(slot.params.logit_bias, {},
+                             [](const auto& bias) { return bias.first; });
     slot.banned = admitted.banned;
     slot.tokens = admitted.tokens;
     slot.block_tables.assign(static_cast<std::size_t>(num_groups_), {});

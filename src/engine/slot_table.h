@@ -15,7 +15,7 @@ struct Slot {
   std::uint64_t domain = 0;   ///< of the request
   std::int32_t prompt_length = 0;
   std::int32_t last_token = -1;  ///< sampled last; the input of the next decode
-  SamplingParams params;
+  SamplingParams params;         ///< logit_bias ascending by id
   std::vector<std::int32_t> banned;
   std::vector<std::int32_t> tokens;  ///< prompt and generated, if a penalty is on
   std::vector<std::vector<std::int32_t>> block_tables;  ///< by layer group

@@ -20,6 +20,9 @@ struct StepExtents {
 /// Steps of fewer tokens or logits get memory for so many, with which products are checked.
 inline constexpr std::int64_t kLeastStepRows = 64;
 
+/// Rows of logits that penalties, logit_bias or bans change at a time.
+inline constexpr std::int64_t kMostEditedRows = 64;
+
 /// Bytes that the layers of a decoder take from the arena at most: what they take, in the order in
 /// which they take it, each tensor rounded up to 256 bytes. A layer that takes something new
 /// belongs here as well; an arena that is too small says so in the first large step.

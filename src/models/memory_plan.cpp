@@ -29,7 +29,7 @@ DType activation_dtype(const MemoryInputs& inputs) {
 }
 
 /// What a GPU holds beside weights, KV and the arena: the products' and attention's workspaces,
-/// block tables, the arrays of a step, recorded graphs.
+/// block tables, the slots' tokens, the arrays of a step, edited logits, recorded graphs.
 std::int64_t device_fixed_bytes(const MemoryInputs& inputs, std::int64_t max_seq_len,
                                 const layers::KvSpec& spec) {
   constexpr std::int64_t kWorkspaces = std::int64_t{96} << 20;
@@ -40,7 +40,11 @@ std::int64_t device_fixed_bytes(const MemoryInputs& inputs, std::int64_t max_seq
                               std::ssize(spec.groups);
   const std::int64_t choices =
       inputs.model.num_experts > 0 ? inputs.model.num_layers * inputs.model.experts_per_token : 0;
-  return kWorkspaces + kGraphs + 4 * (blocks + limits.max_num_tokens * (choices + 8));
+  const std::int64_t history = saturated_product(limits.max_batch_size, max_seq_len);
+  const std::int64_t edited =
+      std::min(limits.max_batch_size, kMostEditedRows) * inputs.model.vocab_size;
+  return kWorkspaces + kGraphs +
+         4 * (blocks + history + edited + limits.max_num_tokens * (choices + 8));
 }
 
 /// Float32 numbers that the largest step keeps beside the hidden states, on one rank.

@@ -5,7 +5,6 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "comm/factory.h"
 #include "engine/batch_builder.h"
 #include "kernels/gemm.h"
 #include "models/device_workspace.h"
@@ -28,7 +27,8 @@ DeviceStepLimits step_limits(const RunnerParts& parts) {
           .max_blocks = (parts.max_seq_len + parts.tokens_per_block - 1) / parts.tokens_per_block,
           .num_groups = std::ssize(parts.model.kv_spec().groups),
           .tokens_per_block = parts.tokens_per_block,
-          .choices_per_token = choices_per_token(parts.model.moe_spec())};
+          .choices_per_token = choices_per_token(parts.model.moe_spec()),
+          .max_seq_len = parts.max_seq_len};
 }
 
 /// A graph's size for so many sequences: that of the products, so that no product is filled up.
@@ -54,8 +54,6 @@ CudaRunner::CudaRunner(const RunnerParts& parts)
              static_cast<std::int32_t>(parts.model.kv_spec().groups.size())),
       device_step_(step_limits(parts), parts.kv_cache.layers()),
       device_sampler_(parts.max_batch_size, parts.max_num_tokens, parts.vocab_size),
-      alone_(comm::make_communicator(comm::MpiComm(), "mpi")),
-      host_sampler_(parts.model.vocab_shard(), parts.vocab_size, *alone_),
       counter_(parts.model.moe_spec(),
                {.is_on = true,
                 .keeps_choices = parts.keeps_choices,
@@ -106,7 +104,10 @@ void CudaRunner::launch(const StepPlan& plan) {
   device_sampler_.send(logit_rows_.samples, logit_rows_.slots, step.size.num_seqs, step.parity,
                        stream_);
   if (step.is_graph) {
-    graphs_.at(step.size.num_seqs).launch(stream_);
+    const RecordedStep& recorded = graphs_.at(step.size.num_seqs);
+    recorded.graph.launch(stream_);
+    device_sampler_.sample_edited(recorded.logits, device_step_.slot_tokens(), step.parity,
+                                  stream_);
   } else {
     run_eagerly(step);
   }
@@ -132,8 +133,8 @@ StepSize CudaRunner::step_size(const StepPlan& plan, bool is_graph) const {
 }
 
 bool CudaRunner::is_graph_step(const StepPlan& plan) const {
-  return parts_.context.ops.cuda->timer == nullptr && logit_rows_.on_host.empty() &&
-         logit_rows_.scores.empty() && std::ranges::all_of(plan.rows, [](const PlanRow& row) {
+  return parts_.context.ops.cuda->timer == nullptr && logit_rows_.scores.empty() &&
+         std::ranges::all_of(plan.rows, [](const PlanRow& row) {
            return row.is_decode() && row.samples() && row.num_tokens == 1;
          });
 }
@@ -148,9 +149,6 @@ void CudaRunner::collect_logit_rows(const StepPlan& plan) {
       rows.samples.push_back(make_sample_row(row, slot, std::ssize(rows.samples)));
       rows.slots.push_back(row.slot);
       rows.tokens.push_back(first_token + row.num_tokens - 1);
-      if (!DeviceSampler::can_sample(rows.samples.back())) {
-        rows.on_host.push_back(rows.samples.size() - 1);
-      }
     }
     first_token += row.num_tokens;
   }
@@ -172,14 +170,15 @@ TensorView CudaRunner::forward(const StepSize& size, std::int64_t num_logit_rows
   return parts_.model.forward(parts_.context, device_step_.batch(size, num_logit_rows), {});
 }
 
-void CudaRunner::decode_all(const StepSize& size) {
+TensorView CudaRunner::decode_all(const StepSize& size) {
   const tensor::ArenaScope scope(parts_.context.ops.arena);
   device_step_.expand(size, stream_);
   layers::ForwardBatch batch = device_step_.batch(size, size.num_seqs);
   batch.wants_all_logits = true;
   const TensorView hidden = parts_.model.forward(parts_.context, batch, {});
-  device_sampler_.sample(parts_.model.logits(parts_.context, hidden), size.num_seqs,
-                         device_step_.last_tokens(), stream_);
+  const TensorView logits = parts_.model.logits(parts_.context, hidden);
+  device_sampler_.sample(logits, size.num_seqs, device_step_.slot_tokens(), stream_);
+  return logits;
 }
 
 // Every size runs once before it is recorded: kernels are loaded when they are first used, which
@@ -191,13 +190,14 @@ void CudaRunner::record_graphs() {
     device_step_.send(StepPlan(), {}, size, 0, stream_);
     device_sampler_.send({}, {}, num_seqs, 0, stream_);
     decode_all(size);
-    graphs_[num_seqs] = tensor::Graph(stream_, [&] { decode_all(size); });
+    RecordedStep& recorded = graphs_[num_seqs];
+    recorded.graph = tensor::Graph(stream_, [&] { recorded.logits = decode_all(size); });
     stream_.synchronize();
     if (num_seqs == parts_.max_batch_size) return;
   }
 }
 
-void CudaRunner::run_eagerly(Step& step) {
+void CudaRunner::run_eagerly(const Step& step) {
   const tensor::ArenaScope scope(parts_.context.ops.arena);
   const auto num_samples = static_cast<std::int64_t>(step.num_samples);
   const auto num_scores = static_cast<std::int64_t>(step.num_scores);
@@ -205,8 +205,8 @@ void CudaRunner::run_eagerly(Step& step) {
   if (num_samples > 0) {
     const tensor::ArenaScope of_logits(parts_.context.ops.arena);
     const TensorView rows = parts_.model.logits(parts_.context, hidden.slice(0, num_samples));
-    device_sampler_.sample(rows, num_samples, device_step_.last_tokens(), stream_);
-    if (!logit_rows_.on_host.empty()) sample_on_host(step, rows);
+    device_sampler_.sample(rows, num_samples, device_step_.slot_tokens(), stream_);
+    device_sampler_.sample_edited(rows, device_step_.slot_tokens(), step.parity, stream_);
   }
   // Memory for the logits of max_batch_size rows is there.
   for (std::int64_t begin = 0; begin < num_scores; begin += parts_.max_batch_size) {
@@ -218,32 +218,6 @@ void CudaRunner::run_eagerly(Step& step) {
   }
 }
 
-void CudaRunner::sample_on_host(Step& step, const TensorView& logits) {
-  const double begin = monotonic_seconds();
-  const std::vector<std::size_t>& on_host = logit_rows_.on_host;
-  const tensor::Tensor values({std::ssize(on_host), logits.shape[1]}, DType::float32);
-  std::vector<SampleRow> rows;
-  for (const std::size_t row : on_host) {
-    const auto idx = std::ssize(rows);
-    rows.push_back(logit_rows_.samples[row]);
-    const TensorView from = logits.slice(rows.back().logits_row, rows.back().logits_row + 1);
-    stream_.copy_to_host(values.view().slice(idx, idx + 1).data, from.data, from.size_bytes());
-    rows.back().logits_row = idx;
-  }
-  stream_.synchronize();
-  std::vector<SampledToken> tokens = host_sampler_.sample(values, rows);
-  std::vector<kernels::cuda::TableEntry> entries;
-  for (std::size_t i = 0; i < tokens.size(); ++i) {
-    const std::int32_t token = tokens[i].token, slot_idx = logit_rows_.slots[on_host[i]];
-    Slot& slot = slots_[slot_idx];
-    entries.push_back({slot_idx, 0, token});
-    if (slot.params.has_penalty() && token >= 0) slot.tokens.push_back(token);
-    step.host_tokens.emplace_back(on_host[i], std::move(tokens[i]));
-  }
-  device_step_.enter_last_tokens(entries, stream_);
-  sample_seconds_ += monotonic_seconds() - begin;
-}
-
 std::vector<RowResult> CudaRunner::read(int) {
   const auto unread = std::ranges::find(steps_, false, &Step::is_read);
   TRIREME_CHECK(unread != steps_.end(), "nothing was launched");
@@ -252,11 +226,8 @@ std::vector<RowResult> CudaRunner::read(int) {
   while (!done_[parity].has_happened()) parts_.idle();
   step.is_read = true;
   std::vector<SampledToken> tokens;
-  auto by_host = step.host_tokens.begin();
   for (std::size_t i = 0; i < step.num_samples; ++i) {
-    const bool is_hosts = by_host != step.host_tokens.end() && by_host->first == i;
-    tokens.push_back(is_hosts ? std::move((by_host++)->second)
-                              : device_sampler_.sampled(step.parity, i));
+    tokens.push_back(device_sampler_.sampled(step.parity, i));
   }
   std::vector<RowResult> results =
       decode(step.layout,

@@ -10,7 +10,6 @@
 
 #include "engine/cuda/device_sampler.h"
 #include "engine/cuda/device_step.h"
-#include "engine/sampler.h"
 #include "engine/step_results.h"
 #include "engine/step_runner.h"
 #include "tensor/device.h"
@@ -19,8 +18,7 @@ namespace trireme::engine {
 
 /// Executes plans on one GPU. launch() puts a step into the stream and returns; the next can be
 /// planned and launched while it runs, since decodes take their tokens from the GPU's memory.
-/// Steps of decodes alone replay graphs recorded for a ladder of sizes. What the GPU does not
-/// sample (rows with penalties, logit_bias or banned ids) the host samples, and waits for it.
+/// Steps of decodes alone replay graphs recorded for a ladder of sizes.
 class CudaRunner : public StepRunner {
  public:
   /// Tunes the products of all sizes that steps will have, unless they are known.
@@ -32,7 +30,7 @@ class CudaRunner : public StepRunner {
 
   const ExpertLoadCounts& expert_counts() const override { return counter_.counts(); }
   double forward_seconds() const override { return forward_seconds_; }
-  double sample_seconds() const override { return sample_seconds_; }
+  double sample_seconds() const override { return 0; }  ///< of the host
 
  private:
   /// A step whose results were not read, or whose experts were not counted.
@@ -44,8 +42,6 @@ class CudaRunner : public StepRunner {
     bool is_graph = false, is_read = false, has_void_rows = false;
     std::vector<std::int32_t> void_rows;
     std::span<layers::ExpertChoice> choices;
-    /// Sample rows that the host has drawn, ascending; the others are the device's.
-    std::vector<std::pair<std::size_t, SampledToken>> host_tokens;
     std::size_t num_samples = 0, num_scores = 0;
   };
   /// What a step wants of its logits; sample rows first, then scores.
@@ -54,17 +50,19 @@ class CudaRunner : public StepRunner {
     std::vector<SampleRow> samples;
     std::vector<std::int32_t> slots;  ///< of the samples
     std::vector<ScoreRow> scores;
-    std::vector<std::size_t> on_host;  ///< of the samples, those that the device does not draw
+  };
+  struct RecordedStep {
+    tensor::Graph graph;
+    tensor::TensorView logits;  ///< where it leaves them, until the next step
   };
 
   void collect_logit_rows(const StepPlan& plan);
   StepSize step_size(const StepPlan& plan, bool is_graph) const;
   bool is_graph_step(const StepPlan& plan) const;
-  void decode_all(const StepSize& size);
+  tensor::TensorView decode_all(const StepSize& size);
   void record_graphs();
-  void run_eagerly(Step& step);
+  void run_eagerly(const Step& step);
   tensor::TensorView forward(const StepSize& size, std::int64_t num_logit_rows);
-  void sample_on_host(Step& step, const tensor::TensorView& logits);
   void count_experts(Step& step);
   void forget_counted();
   void tune();
@@ -75,17 +73,15 @@ class CudaRunner : public StepRunner {
   SlotTable slots_;
   DeviceStep device_step_;
   DeviceSampler device_sampler_;
-  std::unique_ptr<comm::Communicator> alone_;
-  Sampler host_sampler_;
   ExpertCounter counter_;
   std::int64_t choices_per_token_ = 0;
   std::array<tensor::PinnedBuffer, kStepsInFlight> choices_;
   std::array<tensor::Event, kStepsInFlight> done_;
-  std::map<std::int64_t, tensor::Graph> graphs_;  ///< by the number of sequences
+  std::map<std::int64_t, RecordedStep> graphs_;  ///< by the number of sequences
   LogitRows logit_rows_;
   std::deque<Step> steps_;
   std::int64_t num_launched_ = 0;
-  double forward_seconds_ = 0, sample_seconds_ = 0;
+  double forward_seconds_ = 0;
 };
 
 }  // namespace trireme::engine

@@ -1,9 +1,7 @@
 #include "engine/cuda/device_sampler.h"
 
 #include <algorithm>
-#include <cstring>
-
-#include "base/error.h"
+#include <utility>
 
 namespace trireme::engine {
 namespace {
@@ -14,11 +12,19 @@ using tensor::TensorView;
 constexpr std::int64_t kMaxTop = kernels::kMostTopLogprobs;
 constexpr const char* kKey = "max_batch_size";
 
+/// What is listed of an edited row's own logits; its token is drawn elsewhere.
+SamplingRow listing_row(SamplingRow row) {
+  if (row.num_top <= 0) return {};
+  row.temperature = 0;
+  row.slot = -1;
+  return row;
+}
+
 }  // namespace
 
 DeviceSampler::DeviceSampler(std::int64_t max_batch_size, std::int64_t max_scores,
                              std::int64_t vocab_size)
-    : vocab_size_(vocab_size) {
+    : vocab_size_(vocab_size), edited_(max_batch_size, vocab_size) {
   MemoryMap input, output;
   rows_ = input.reserve<SamplingRow>(max_batch_size);
   targets_ = input.reserve<std::int32_t>(max_scores);
@@ -41,10 +47,6 @@ DeviceSampler::DeviceSampler(std::int64_t max_batch_size, std::int64_t max_score
   stream.synchronize();
 }
 
-bool DeviceSampler::can_sample(const SampleRow& row) {
-  return !row.params->has_penalty() && row.params->logit_bias.empty() && row.banned.empty();
-}
-
 void DeviceSampler::send(std::span<const SampleRow> rows, std::span<const std::int32_t> slots,
                          std::int64_t num_rows, int parity, const tensor::Stream& stream) {
   Pinned& memory = pinned(parity);
@@ -55,34 +57,24 @@ void DeviceSampler::send(std::span<const SampleRow> rows, std::span<const std::i
     const SamplingParams& params = *rows[i].params;
     memory.num_top.push_back(params.logprobs);
     memory.wants_top = memory.wants_top || params.logprobs > 0;
-    if (!can_sample(rows[i])) {
-      to[i] = {};
-      continue;
-    }
-    to[i] = {.position = rows[i].position,
-             .key = rows[i].key,
-             .top_p = params.top_p,
-             .min_p = params.min_p,
-             .logits_row = static_cast<std::int32_t>(rows[i].logits_row),
-             .temperature = static_cast<float>(params.temperature),
-             .top_k = static_cast<std::int32_t>(std::min(params.top_k, vocab_size_)),
-             .num_top = params.logprobs,
-             .slot = slots[i]};
+    to[i] = sampling_row(rows[i], slots[i], vocab_size_);
+    if (EditedRows::is_edited(rows[i])) to[i] = listing_row(to[i]);
   }
   const auto end = std::max<std::size_t>(rows.size(), static_cast<std::size_t>(num_rows));
   std::fill(to + rows.size(), to + end, SamplingRow{.logits_row = -1});
   stream.copy_to_device(input_.data(), memory.input.data(), end * sizeof(SamplingRow));
+  edited_.send(rows, slots, parity, stream);
 }
 
-void DeviceSampler::sample(const TensorView& logits, std::int64_t num_rows,
-                           std::int32_t* last_tokens, const tensor::Stream& stream) {
+void DeviceSampler::sample(const TensorView& logits, std::int64_t num_rows, const SlotTokens& slots,
+                           const tensor::Stream& stream) {
   kernels::cuda::sample({.logits = logits.as<float>(),
                          .logits_stride = logits.row_stride,
                          .vocab_size = vocab_size_,
                          .rows = rows_.in(input_.data()),
                          .num_rows = num_rows,
                          .max_top = kMaxTop,
-                         .last_token = last_tokens,
+                         .last_token = slots.last,
                          .tokens = tokens_.in(output_.data()),
                          .logprobs = logprobs_.in(output_.data()),
                          .top_ids = top_ids_.in(output_.data()),
@@ -121,16 +113,20 @@ void DeviceSampler::return_results(std::size_t num_rows, std::size_t num_scores,
     copy(0, memory.wants_top ? scores_.offset : logprobs_.offset + num_rows * sizeof(float));
   }
   copy(scores_.offset, num_scores * sizeof(float));
+  edited_.return_results(parity, stream);
 }
 
 SampledToken DeviceSampler::sampled(int parity, std::size_t row) const {
   const Pinned& memory = pinned_[static_cast<std::size_t>(parity)];
   void* output = memory.output.data();
-  SampledToken result;
-  result.token = tokens_.in(output)[row];
   const std::int32_t num_top = memory.num_top[row];
-  if (num_top < 0) return result;
-  result.logprob = logprobs_.in(output)[row];
+  SampledToken result;
+  if (std::optional<SampledToken> edited = edited_.sampled(parity, row)) {
+    result = std::move(*edited);
+  } else {
+    result.token = tokens_.in(output)[row];
+    if (num_top >= 0) result.logprob = logprobs_.in(output)[row];
+  }
   const std::int32_t* ids = top_ids_.in(output) + row * kMaxTop;
   const float* logprobs = top_logprobs_.in(output) + row * kMaxTop;
   for (std::int32_t i = 0; i < num_top && ids[i] >= 0; ++i) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/cuda/device_step.h"
+#include "engine/cuda/edited_rows.h"
 #include "engine/sample_row.h"
 #include "kernels/sampling.h"
 #include "tensor/device.h"
@@ -19,16 +20,20 @@ class DeviceSampler {
  public:
   DeviceSampler(std::int64_t max_batch_size, std::int64_t max_scores, std::int64_t vocab_size);
 
-  /// Not rows with penalties, logit_bias or banned ids.
-  static bool can_sample(const SampleRow& row);
-
-  /// Sends what the rows ask for, filled up to num_rows. Rows that it cannot sample are left alone.
+  /// Sends what the rows ask for, filled up to num_rows. Their logit_bias ascends by id.
   ///   parity  which pinned memory; the step that used it last must be over
   void send(std::span<const SampleRow> rows, std::span<const std::int32_t> slots,
             std::int64_t num_rows, int parity, const tensor::Stream& stream);
-  /// logits [at least num_rows, vocab_size]
-  void sample(const tensor::TensorView& logits, std::int64_t num_rows, std::int32_t* last_tokens,
+  /// Draws from the logits as they are; of rows that are edited it lists the best alone. Depends on
+  /// nothing that a recorded graph does not know.
+  ///   logits [at least num_rows, vocab_size]
+  void sample(const tensor::TensorView& logits, std::int64_t num_rows, const SlotTokens& slots,
               const tensor::Stream& stream);
+  /// Draws the rows that are edited from the same logits, behind sample().
+  void sample_edited(const tensor::TensorView& logits, const SlotTokens& slots, int parity,
+                     const tensor::Stream& stream) {
+    edited_.draw(logits, slots, workspace_.data(), parity, stream);
+  }
   /// rows [begin, begin + count), whose logits are rows 0 to count - 1.
   void score(const tensor::TensorView& logits, std::span<const ScoreRow> rows, std::int64_t begin,
              std::int64_t count, int parity, const tensor::Stream& stream);
@@ -57,6 +62,7 @@ class DeviceSampler {
   std::size_t output_bytes_ = 0;
   tensor::DeviceBuffer output_, workspace_;
   std::array<Pinned, kStepsInFlight> pinned_;
+  EditedRows edited_;
 };
 
 }  // namespace trireme::engine

@@ -46,12 +46,14 @@ DeviceStep::DeviceStep(const DeviceStepLimits& limits, std::span<const kernels::
   table_rows_ = arrays.reserve<std::int32_t>(limits.max_batch_size);
   choices_ = arrays.reserve<std::int32_t>(limits.max_num_tokens * limits.choices_per_token);
   last_token_ = arrays.reserve<std::int32_t>(limits.num_slots);
+  history_ = arrays.reserve<std::int32_t>(limits.num_slots * limits.max_seq_len);
   for (std::int64_t group = 0; group < limits.num_groups; ++group) {
     block_tables_.push_back(arrays.reserve<std::int32_t>(limits.num_slots * limits.max_blocks));
     slot_mappings_.push_back(arrays.reserve<std::int64_t>(limits.max_num_tokens));
   }
-  arrays_ = tensor::DeviceBuffer(arrays.size_bytes(), "block tables and the arrays of a step",
-                                 "max_batch_size or max_seq_len");
+  arrays_ =
+      tensor::DeviceBuffer(arrays.size_bytes(), "block tables, tokens and the arrays of a step",
+                           "max_batch_size or max_seq_len");
   // Zero is a block that is there: what fills up a step may look at it.
   const tensor::Stream stream;
   stream.fill(arrays_.data(), 0, arrays_.size_bytes());
@@ -61,6 +63,7 @@ DeviceStep::DeviceStep(const DeviceStepLimits& limits, std::span<const kernels::
 void DeviceStep::send(const StepPlan& plan, std::span<const std::int32_t> logit_rows,
                       const StepSize& size, int parity, const tensor::Stream& stream) {
   enter_blocks(plan, stream);
+  enter_cached_tokens(plan, stream);
   void* memory = input_[static_cast<std::size_t>(parity)].data();
   StepRow* rows = rows_.in(memory);
   std::int32_t first_token = 0, first_id = 0;
@@ -99,6 +102,28 @@ void DeviceStep::enter_blocks(const StepPlan& plan, const tensor::Stream& stream
   }
 }
 
+// What a step computes expand() enters; before a slot's first chunk lies what the KV cache had.
+void DeviceStep::enter_cached_tokens(const StepPlan& plan, const tensor::Stream& stream) {
+  std::int32_t* history = history_.in(arrays_.data());
+  new_entries_.clear();
+  for (const AdmittedSlot& admitted : plan.admitted) {
+    if (admitted.tokens.empty()) continue;
+    const auto chunk = std::ranges::find(plan.rows, admitted.slot, &PlanRow::slot);
+    const std::int64_t num_cached =
+        chunk == plan.rows.end() ? std::ssize(admitted.tokens) : chunk->first_position;
+    TRIREME_CHECK(num_cached <= std::ssize(admitted.tokens) && num_cached <= limits_.max_seq_len,
+                  "slot=", admitted.slot, " cached=", num_cached);
+    for (std::int32_t position = 0; position < num_cached; ++position) {
+      new_entries_.push_back(
+          {admitted.slot, position, admitted.tokens[static_cast<std::size_t>(position)]});
+    }
+    if (new_entries_.size() < kMostEntries) continue;
+    enter(new_entries_, history, limits_.max_seq_len, stream);
+    new_entries_.clear();
+  }
+  enter(new_entries_, history, limits_.max_seq_len, stream);
+}
+
 // Pinned memory is written again when what was sent from it has arrived.
 void DeviceStep::enter(std::span<const TableEntry> entries, std::int32_t* table,
                        std::int64_t num_columns, const tensor::Stream& stream) {
@@ -121,9 +146,9 @@ void DeviceStep::enter(std::span<const TableEntry> entries, std::int32_t* table,
   }
 }
 
-void DeviceStep::enter_last_tokens(std::span<const TableEntry> entries,
-                                   const tensor::Stream& stream) {
-  enter(entries, last_tokens(), 1, stream);
+SlotTokens DeviceStep::slot_tokens() const {
+  void* memory = arrays_.data();
+  return {last_token_.in(memory), history_.in(memory), limits_.max_seq_len};
 }
 
 void DeviceStep::expand(const StepSize& size, const tensor::Stream& stream) const {
@@ -134,6 +159,8 @@ void DeviceStep::expand(const StepSize& size, const tensor::Stream& stream) cons
                                    .num_seqs = size.num_seqs,
                                    .num_tokens = size.num_tokens,
                                    .tokens_per_block = limits_.tokens_per_block,
+                                   .history = history_.in(memory),
+                                   .history_stride = limits_.max_seq_len,
                                    .token_ids = token_ids_.in(memory),
                                    .positions = positions_.in(memory),
                                    .q_begin = q_begin_.in(memory),

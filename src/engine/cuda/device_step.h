@@ -46,11 +46,21 @@ struct DeviceStepLimits {
   std::int64_t num_groups = 0;  ///< of layers
   std::int64_t tokens_per_block = 0;
   std::int64_t choices_per_token = 0;  ///< MoE layers · top_k
+  std::int64_t max_seq_len = 0;
 };
 
 /// How large a step is on the device: as planned, or filled up to what a recorded graph has.
 struct StepSize {
   std::int64_t num_seqs = 0, num_tokens = 0, num_decodes = 0;
+};
+
+/// The tokens of the slots in the GPU's memory.
+struct SlotTokens {
+  std::int32_t* last = nullptr;  ///< [slots], the input of the next decode
+  /// [slots, max_seq_len]; behind expand(), of a slot with penalties, all before the token that
+  /// its row draws.
+  std::int32_t* history = nullptr;
+  std::int64_t max_seq_len = 0;
 };
 
 /// The arrays of the step that runs and the state of the slots in the GPU's memory, at fixed
@@ -60,7 +70,7 @@ class DeviceStep {
  public:
   DeviceStep(const DeviceStepLimits& limits, std::span<const kernels::KvCache> caches);
 
-  /// Enters the plan's new blocks and sends its rows, filled up to `size`.
+  /// Enters the plan's new blocks and cached tokens and sends its rows, filled up to `size`.
   ///   logit_rows  tokens of the step whose logits are wanted; filled up likewise
   ///   parity      which pinned memory; the step that used it last must be over
   void send(const StepPlan& plan, std::span<const std::int32_t> logit_rows, const StepSize& size,
@@ -71,10 +81,7 @@ class DeviceStep {
   /// A step of this size; logit_rows are the first num_logit_rows of those that were sent.
   layers::ForwardBatch batch(const StepSize& size, std::int64_t num_logit_rows) const;
 
-  /// [slots], the input of the next decode.
-  std::int32_t* last_tokens() const { return last_token_.in(arrays_.data()); }
-  void enter_last_tokens(std::span<const kernels::cuda::TableEntry> entries,
-                         const tensor::Stream& stream);
+  SlotTokens slot_tokens() const;
 
   /// [MoE layers, num_tokens, top_k], of the step that runs.
   const std::int32_t* choices() const { return choices_.in(arrays_.data()); }
@@ -83,6 +90,7 @@ class DeviceStep {
   void enter(std::span<const kernels::cuda::TableEntry> entries, std::int32_t* table,
              std::int64_t num_columns, const tensor::Stream& stream);
   void enter_blocks(const StepPlan& plan, const tensor::Stream& stream);
+  void enter_cached_tokens(const StepPlan& plan, const tensor::Stream& stream);
 
   DeviceStepLimits limits_;
   std::span<const kernels::KvCache> caches_;
@@ -98,7 +106,7 @@ class DeviceStep {
   tensor::Event entries_sent_;
   // What the device makes of it.
   MemoryMap::Region<std::int32_t> token_ids_, positions_, q_begin_, first_position_, table_rows_;
-  MemoryMap::Region<std::int32_t> choices_, last_token_;
+  MemoryMap::Region<std::int32_t> choices_, last_token_, history_;
   std::vector<MemoryMap::Region<std::int32_t>> block_tables_;
   std::vector<MemoryMap::Region<std::int64_t>> slot_mappings_;
   tensor::DeviceBuffer arrays_;

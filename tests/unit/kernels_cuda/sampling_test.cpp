@@ -296,16 +296,27 @@ TEST_P(GpuSampling, ScoresAsTheCpu) {
   const OnDevice<float> logits_there(batch.logits), scores(rows.size());
   const OnDevice<std::int32_t> targets_there(targets);
   const tensor::Stream stream;
-  cuda::score({.logits = logits_there.data(),
-               .logits_stride = batch.stride,
-               .vocab_size = batch.vocab_size,
-               .targets = targets_there.data(),
-               .num_rows = static_cast<std::int64_t>(rows.size()),
-               .logprobs = scores.data()},
-              stream.get());
+  cuda::Scoring scoring{.logits = logits_there.data(),
+                        .logits_stride = batch.stride,
+                        .vocab_size = batch.vocab_size,
+                        .targets = targets_there.data(),
+                        .num_rows = static_cast<std::int64_t>(rows.size()),
+                        .logprobs = scores.data()};
+  cuda::score(scoring, stream.get());
+  // The last rows' targets on named rows, and one that is left out.
+  const OnDevice<std::int32_t> named(std::vector<std::int32_t>{18, -1, 19});
+  const OnDevice<std::int32_t> named_targets(
+      std::vector<std::int32_t>{targets[18], targets[0], targets[19]});
+  const OnDevice<float> named_scores(std::vector<float>(3, 7.0F));
+  scoring.logits_rows = named.data();
+  scoring.targets = named_targets.data();
+  scoring.num_rows = 3;
+  scoring.logprobs = named_scores.data();
+  cuda::score(scoring, stream.get());
   stream.synchronize();
 
   const std::vector<float> actual = scores.values();
+  EXPECT_EQ(named_scores.values(), (std::vector<float>{actual[18], 7.0F, actual[19]}));
   for (std::size_t i = 0; i < rows.size(); ++i) {
     SCOPED_TRACE(cat("vocabulary ", GetParam(), " row ", i));
     if (std::isnan(expected[i])) {
