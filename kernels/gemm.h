@@ -58,8 +58,9 @@ namespace trireme::kernels::cuda {
 /// handle, its workspace and the kernel of each shape; used by one thread on one stream at a time.
 class Gemm {
  public:
-  /// `invariant`: of each shape of weights one algorithm of the library for every M, which gives a
-  /// row the same bits whatever rows it stands among; tune() must have found it.
+  /// `invariant`: for each shape of weights one kernel for every M, which gives a row the same bits
+  /// whatever rows it stands among: on Hopper the own one for many rows; where that takes no such
+  /// product an algorithm of the library, which tune() must have found.
   enum class Kernels : std::uint8_t { all, library, invariant };
   explicit Gemm(Kernels kernels = Kernels::all);
   Gemm(Gemm&&) noexcept;

@@ -6,9 +6,6 @@
 namespace trireme::kernels::cuda {
 namespace {
 
-/// False leaves long chunks to the kernel before, for comparison.
-constexpr bool kPipelines = true;
-
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * 32;
 constexpr int kRows = kWarps * 16;  ///< of a tile
@@ -135,12 +132,7 @@ void attention_prefill(const Attention& a, Stream stream) {
   const std::int64_t rows = a.num_tokens * (a.num_heads / a.cache.num_kv_heads);
   const bool has_long_rows =
       !a.is_invariant && rows >= 128 * (a.batch.num_seqs - a.batch.num_decodes);
-  if (kPipelines && has_long_rows && can_pipeline_prefill(a)) {
-    return attention_prefill_pipelined(a, stream);
-  }
-  if (has_long_rows && a.cache.head_dim <= 128 && has_attention_prefill_wgmma()) {
-    return attention_prefill_wgmma(a, stream);
-  }
+  if (has_long_rows && can_pipeline_prefill(a)) return attention_prefill_pipelined(a, stream);
   if (a.cache.dtype == DType::bfloat16) return launch_for_dim<__nv_bfloat16>(a, stream);
   launch_for_dim<__half>(a, stream);
 }

@@ -29,10 +29,17 @@ using Graph = UniqueHandle<CudaTraits<cudaGraph_t, cudaGraphDestroy>>;
 using GraphExec = UniqueHandle<CudaTraits<cudaGraphExec_t, cudaGraphExecDestroy>>;
 
 bool takes_own(const Gemm::Operands& o, ProductForm form) {
-  return form == ProductForm::tiles ? takes_large_product(o) : takes_small_product(o, form);
+  constexpr std::int64_t kLeastLargeRows = 65;  // below the library or other forms are faster
+  return form == ProductForm::tiles ? o.m >= kLeastLargeRows && takes_large_product(o)
+                                    : takes_small_product(o, form);
 }
 void run_own(const Gemm::Operands& o, ProductForm form, Stream stream) {
   form == ProductForm::tiles ? large_product(o, stream) : small_product(o, form, stream);
+}
+
+Gemm::Operands without_bias(Gemm::Operands o) {
+  o.bias = nullptr;
+  return o;
 }
 
 /// What the library computes of a product: all columns where silu_and_mul follows.
@@ -264,7 +271,12 @@ void Gemm::tune(std::span<const Operands> products, Stream stream) {
     TRIREME_CHECK(impl_->key_of(other) == key && other.m == products[0].m, "m=", other.m,
                   " n=", other.n, " k=", other.k);
   }
-  if (impl_->kernels == Kernels::invariant) return impl_->choose_invariant(products[0], stream);
+  if (impl_->kernels == Kernels::invariant) {
+    if (!takes_large_product(without_bias(products[0]))) {
+      impl_->choose_invariant(products[0], stream);
+    }
+    return;
+  }
   const LibraryProblem problem(library_part(products[0]));
   for (const Operands& product : products) fill_x(product, stream);
   std::vector<Candidate> candidates = impl_->candidates(products, problem, stream);
@@ -335,7 +347,11 @@ void Gemm::run(const Operands& operands, Stream stream) {
         chosen == impl_->tuned.end() ? likely_small_form(operands) : chosen->second.form;
     if (takes_own(operands, form)) return run_own(operands, form, stream);
   }
-  impl_->run_library(operands, key, stream);
+  if (impl_->kernels == Kernels::invariant && takes_large_product(without_bias(operands))) {
+    large_product(without_bias(operands), stream);
+  } else {
+    impl_->run_library(operands, key, stream);
+  }
   if (operands.bias != nullptr) {
     add_bias(operands.bias, operands.y, operands.y_stride, operands.m, operands.n, operands.y_dtype,
              stream);

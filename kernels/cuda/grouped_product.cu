@@ -105,22 +105,12 @@ void launch(const GroupedProduct& p, Stream stream) {
   kernel<<<grid, Tile::kThreads, Tile::kSharedBytes, stream>>>(p);
 }
 
-/// Whether Hopper has the kernel whose warps load or multiply; else one whose warps do both.
-constexpr bool kIsPipelined = true;
-
 template <typename T>
 void launch_for_rows(const GroupedProduct& p, Stream stream) {
   const std::int64_t rows_of_expert = p.num_places / p.num_slots;
-  if (p.is_invariant) {
-    return takes_grouped_product_pipelined(p) ? grouped_product_pipelined(p, stream)
-                                              : launch<T, ManyRows>(p, stream);
-  }
-  if (rows_of_expert <= 16) return launch<T, FewRows>(p, stream);
-  if (kIsPipelined && takes_grouped_product_pipelined(p)) {
-    return grouped_product_pipelined(p, stream);
-  }
-  if (rows_of_expert > 32 && has_grouped_product_wgmma()) return grouped_product_wgmma(p, stream);
-  if (rows_of_expert <= 80) return launch<T, SomeRows>(p, stream);
+  if (!p.is_invariant && rows_of_expert <= 16) return launch<T, FewRows>(p, stream);
+  if (takes_grouped_product_pipelined(p)) return grouped_product_pipelined(p, stream);
+  if (!p.is_invariant && rows_of_expert <= 80) return launch<T, SomeRows>(p, stream);
   launch<T, ManyRows>(p, stream);
 }
 

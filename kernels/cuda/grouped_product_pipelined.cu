@@ -36,6 +36,8 @@ struct Shared {
   std::uint64_t full[kStages], empty[kStages];
 };
 
+using Cursor = pipeline::StageCursor<kStages, kStageBytes>;
+
 /// What all warps know.
 struct Work {
   const GroupedProduct& p;
@@ -55,31 +57,11 @@ struct Work {
         num_tiles(memory.table.first[product.num_slots] * num_columns),
         num_steps(static_cast<int>((product.k + kDepth - 1) / kDepth)) {}
 
+  __device__ Cursor cursor() const {
+    return {base, shared_address(shared.full), shared_address(shared.empty)};
+  }
   __device__ TokenTile tile(int number) const {
     return token_tile(shared.table, static_cast<int>(p.num_slots), num_columns, number);
-  }
-};
-
-/// The stages in the order in which every role goes through them, over all its tiles.
-struct Cursor {
-  unsigned base, full_barriers, empty_barriers;
-  int at = 0;
-  unsigned parity = 0;
-
-  __device__ explicit Cursor(const Work& work)
-      : base(work.base),
-        full_barriers(shared_address(work.shared.full)),
-        empty_barriers(shared_address(work.shared.empty)) {}
-  __device__ unsigned stage() const { return base + at * kStageBytes; }
-  __device__ unsigned full() const { return full_barriers + at * 8; }
-  __device__ unsigned empty() const { return empty_barriers + at * 8; }
-  __device__ void wait_until_full() const { pipeline::wait(full(), parity); }
-  /// At first all stages are empty.
-  __device__ void wait_until_empty() const { pipeline::wait(empty(), parity ^ 1); }
-  __device__ void advance() {
-    if (++at < kStages) return;
-    at = 0;
-    parity ^= 1;
   }
 };
 
@@ -121,7 +103,7 @@ __device__ void store_pairs(T* to, const uint4& values, int num_there) {
 
 /// The warp that loads weights.
 __device__ __forceinline__ void load_weights(const Work& work, const CUtensorMap& weights) {
-  Cursor cursor(work);
+  Cursor cursor = work.cursor();
   const bool loads = threadIdx.x % 32 == 0;
   for (int number = blockIdx.x; number < work.num_tiles; number += gridDim.x) {
     const TokenTile tile = work.tile(number);
@@ -140,7 +122,7 @@ __device__ __forceinline__ void load_rows(const Work& work) {
   const GroupedProduct& p = work.p;
   const int first = threadIdx.x / kChunks, chunk = threadIdx.x % kChunks;
   const auto stride = static_cast<unsigned>(p.x_stride / 8);
-  Cursor cursor(work);
+  Cursor cursor = work.cursor();
   for (int number = blockIdx.x; number < work.num_tiles; number += gridDim.x) {
     const TokenTile tile = work.tile(number);
     const int num_rows = (tile.end - tile.begin + 15) / 16 * 16;
@@ -279,7 +261,7 @@ __device__ __forceinline__ void compute_tile(const Work& work, const TokenTile& 
 /// the other stores.
 template <typename T>
 __device__ __forceinline__ void multiply_and_store(const Work& work, int group) {
-  Multiplier at{group, Cursor(work), group == 0 ? min(kStages, work.num_steps) - 1 : -1};
+  Multiplier at{group, work.cursor(), group == 0 ? min(kStages, work.num_steps) - 1 : -1};
   if (group == 1 && static_cast<int>(blockIdx.x) < work.num_tiles) {
     pipeline::wait_at(kStaggerBarrier, 256);
   }

@@ -9,9 +9,8 @@
 
 /// A cta goes through tiles of 128 rows x 256 columns, with silu_and_mul 128 gates and their ups,
 /// so that a thread has both of a column. One thread loads stages of 64 elements of k; two
-/// warpgroups multiply 64 rows each, the second a little behind, so that one multiplies while the
-/// other stores. The two ctas of a cluster have the same columns of neighbouring rows: each brings
-/// half of the weights for both.
+/// warpgroups multiply 64 rows each. The two ctas of a cluster have the same columns of neighbouring
+/// rows: each brings half of the weights for both.
 namespace trireme::kernels::cuda {
 namespace {
 
@@ -59,25 +58,7 @@ __device__ inline Tile tile_of(const Shape& shape, int number) {
   return {band * kRowTilesAtOnce + at % rows, at / rows};
 }
 
-/// The stages in the order in which every role goes through them, over all its tiles.
-struct Cursor {
-  unsigned base, full_barriers, empty_barriers;
-  int at = 0;
-  unsigned parity = 0;
-
-  __device__ Cursor(unsigned first_stage, const Shared& shared)
-      : base(first_stage),
-        full_barriers(shared_address(shared.full)),
-        empty_barriers(shared_address(shared.empty)) {}
-  __device__ unsigned stage() const { return base + at * kStageBytes; }
-  __device__ unsigned full() const { return full_barriers + at * 8; }
-  __device__ unsigned empty() const { return empty_barriers + at * 8; }
-  __device__ void advance() {
-    if (++at < kStages) return;
-    at = 0;
-    parity ^= 1;
-  }
-};
+using Cursor = pipeline::StageCursor<kStages, kStageBytes>;
 
 __device__ inline void store_matrices(unsigned address, const unsigned (&from)[4]) {
 #ifdef TRIREME_HAS_WGMMA
@@ -106,7 +87,7 @@ __device__ __forceinline__ void load(const Work& work, Cursor cursor) {
     const int column =
         tile.column * shape.column_step + static_cast<int>(work.rank) * shape.second_half;
     for (int step = 0; step < shape.steps; ++step, cursor.advance()) {
-      pipeline::wait(cursor.empty(), cursor.parity ^ 1);
+      cursor.wait_until_empty();
       pipeline::arrive_expecting(cursor.full(), kStageBytes);
       pipeline::copy_box(cursor.stage(), work.maps.x, step * kDepth, row, cursor.full());
       pipeline::copy_box_to_ctas(cursor.stage() + kRowsBytes + work.rank * kHalfBytes,
@@ -123,7 +104,7 @@ __device__ __forceinline__ void multiply(float (&sums)[kColumns / 2], int steps,
   const int lane = static_cast<int>(threadIdx.x % 32);
   unsigned left = 0;  // barrier of the stage whose products are under way
   for (int step = 0; step < steps; ++step, cursor.advance()) {
-    pipeline::wait(cursor.full(), cursor.parity);
+    cursor.wait_until_full();
     const std::uint64_t x =
         wgmma::rows_of_128_bytes(cursor.stage() + group * kGroupRows * kRowBytes);
     const std::uint64_t weights = wgmma::rows_of_128_bytes(cursor.stage() + kRowsBytes);
@@ -206,7 +187,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
   pipeline::wait_for_cluster();
   const unsigned base = (shared_address(memory) + 1023) / 1024 * 1024;
-  const Cursor cursor(base, shared);
+  const Cursor cursor(base, shared_address(shared.full), shared_address(shared.empty));
   const Work work{maps,
                   shape,
                   pipeline::cta_of_cluster(),
@@ -278,9 +259,9 @@ bool takes_large_product(const Gemm::Operands& o) {
     const auto kernel = large_kernel<__nv_bfloat16, false>;
     return cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess && attributes.ptxVersion == 90;
   }();
-  constexpr std::int64_t kLeastRows = 65, kMost = std::int64_t{1} << 30;
+  constexpr std::int64_t kMost = std::int64_t{1} << 30;
   return has_it && o.dtype != DType::float32 && o.y_dtype == o.dtype && o.bias == nullptr &&
-         o.m >= kLeastRows && o.m < kMost && o.n >= 8 && o.n < kMost && o.k >= 8 && o.k < kMost &&
+         o.m >= 1 && o.m < kMost && o.n >= 8 && o.n < kMost && o.k >= 8 && o.k < kMost &&
          (o.gate_up == nullptr || o.n % 2 == 0) &&
          vector_width<__half>({o.x, o.weight, o.y}, {o.x_stride, o.k, o.y_stride}) == 8;
 }

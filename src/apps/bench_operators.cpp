@@ -185,8 +185,10 @@ class StepOperators {
   }
   void add_mlp(std::int64_t per_step) {
     const std::int64_t inner = config_.intermediate_size, hidden = config_.hidden_size;
-    linear("gate_up", per_step, tokens_, 2 * inner, hidden);
-    silu_and_mul(per_step, tokens_, inner);
+    BenchOperator& gate_up = linear("gate_up", per_step, tokens_, 2 * inner, hidden);
+    gate_up.has_silu_and_mul = true;
+    gate_up.bytes -= number(tokens_) * number(inner) * size_;  // all columns are memory to work in
+    gate_up.out_bytes += 2 * number(tokens_) * number(inner) * size_;
     linear("down", per_step, tokens_, hidden, inner);
   }
 

@@ -16,7 +16,7 @@ enum class OperatorKind {
   rms_norm,           ///< of n elements, rows apart by k
   add_rms_norm,       ///< of n elements
   add,                ///< of n elements
-  linear,             ///< [rows, k] by [n, k]
+  linear,             ///< [rows, k] by [n, k], perhaps with silu_and_mul
   norm_rope_append,   ///< rows of n = queries, keys and values
   attention_decodes,  ///< sequences, each a token that sees k keys, rows of n
   attention_prompt,   ///< a sequence without cached keys, rows of n
@@ -40,8 +40,9 @@ struct BenchOperator {
   std::int64_t window = 0;        ///< of attention; 0: full
   std::int64_t cache_blocks = 0;  ///< of KV memory, where it is used
   bool has_bias = false;
-  bool makes_logits = false;  ///< linear: y is float32
-  bool is_of_layers = true;   ///< false: it takes rows of logits, and a prompt has but one
+  bool makes_logits = false;      ///< linear: y is float32
+  bool has_silu_and_mul = false;  ///< linear: y has n / 2 columns
+  bool is_of_layers = true;       ///< false: it takes rows of logits, and a prompt has but one
   double bytes = 0, operations = 0;
   /// Memory that a call names: what it only reads, and what it changes.
   double in_bytes = 0, out_bytes = 0;

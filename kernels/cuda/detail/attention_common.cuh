@@ -10,10 +10,8 @@
 namespace trireme::kernels::cuda {
 
 void attention_prefill(const Attention& a, Stream stream);
-/// Hopper's kernel for long chunks, head_dim 64 and 128, and whether it is there.
-void attention_prefill_wgmma(const Attention& a, Stream stream);
-bool has_attention_prefill_wgmma();
-/// Hopper's kernel in which loading, products and softmax overlap, and whether it takes a call.
+/// Hopper's kernel for long chunks, in which loading, products and softmax overlap, and whether it
+/// takes a call.
 void attention_prefill_pipelined(const Attention& a, Stream stream);
 bool can_pipeline_prefill(const Attention& a);
 void attention_decode(const Attention& a, Stream stream);

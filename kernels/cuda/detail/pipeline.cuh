@@ -141,6 +141,30 @@ __device__ inline void prefetch(const CUtensorMap& map) {
 #endif
 }
 
+/// Stages in shared memory, each with a barrier for "is full" and one for "is empty", in the order
+/// in which every role goes through them.
+template <int kStages, int kStageBytes>
+struct StageCursor {
+  unsigned base, full_barriers, empty_barriers;
+  int at = 0;
+  unsigned parity = 0;
+
+  /// Addresses of the first stage and of the first barrier of each kind.
+  __device__ StageCursor(unsigned first_stage, unsigned first_full, unsigned first_empty)
+      : base(first_stage), full_barriers(first_full), empty_barriers(first_empty) {}
+  __device__ unsigned stage() const { return base + at * kStageBytes; }
+  __device__ unsigned full() const { return full_barriers + at * 8; }
+  __device__ unsigned empty() const { return empty_barriers + at * 8; }
+  __device__ void wait_until_full() const { wait(full(), parity); }
+  /// At first all stages are empty.
+  __device__ void wait_until_empty() const { wait(empty(), parity ^ 1); }
+  __device__ void advance() {
+    if (++at < kStages) return;
+    at = 0;
+    parity ^= 1;
+  }
+};
+
 /// The cta's numbered barriers (0 is __syncthreads'), of `threads` threads that wait or just pass.
 __device__ inline void wait_at(int number, int threads) {
 #ifdef TRIREME_HAS_WGMMA

@@ -82,28 +82,31 @@ OperatorTimer::Call OperatorTimer::add(const BenchOperator& op) {
 }
 
 OperatorTimer::Call OperatorTimer::linear(const BenchOperator& op) {
-  const TensorView bias = op.has_bias ? pools_.in.next({op.n}, DType::float32) : TensorView();
-  const DType y_dtype = op.makes_logits ? DType::float32 : dtype_;
-  const auto product = [this, op, bias, y_dtype](std::int64_t rows) {
-    const TensorView x = pools_.in.next({rows, op.k}, dtype_);
-    const TensorView weight = pools_.in.next({op.n, op.k}, dtype_);
-    ops::linear(context_, x, weight, op.has_bias ? &bias : nullptr,
-                pools_.out.next({rows, op.n}, y_dtype));
+  const float* bias = nullptr;
+  if (op.has_bias) bias = pools_.in.next({op.n}, DType::float32).as<float>();
+  const auto operands = [this, op, bias](std::int64_t rows) {
+    cuda::Gemm::Operands o =
+        operands_of(rows, op.n, op.k, op.makes_logits ? DType::float32 : dtype_);
+    o.bias = bias;
+    if (!op.has_silu_and_mul) return o;
+    o.gate_up = o.y;
+    o.y = pools_.out.next({rows, op.n / 2}, dtype_).data;
+    o.y_stride = op.n / 2;
+    return o;
   };
+  cuda::Gemm& gemm = context_.cuda->gemm;
   // As the engine does, which leaves float32 to the library's first choice.
   if (dtype_ != DType::float32) {
     constexpr double kBytesBeyondCache = 200.0 * (1 << 20);
     const double weight_bytes = static_cast<double>(op.n * op.k) * 2;
     const auto layers = std::clamp(std::ceil(kBytesBeyondCache / weight_bytes), 2.0, 64.0);
     std::vector<cuda::Gemm::Operands> products;
-    context_.cuda->recorded = &products;
     for (int layer = 0; layer < static_cast<int>(layers); ++layer) {
-      product(cuda::Gemm::bucket_of(op.rows));
+      products.push_back(operands(cuda::Gemm::bucket_of(op.rows)));
     }
-    context_.cuda->recorded = nullptr;
-    context_.cuda->gemm.tune(products, context_.stream());
+    gemm.tune(products, context_.stream());
   }
-  return [product, op] { product(op.rows); };
+  return [this, &gemm, operands, op] { gemm.run(operands(op.rows), context_.stream()); };
 }
 
 kernels::KvCache OperatorTimer::next_cache(OperandPool& pool, std::int64_t num_blocks) {

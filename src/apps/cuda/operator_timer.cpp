@@ -21,7 +21,7 @@ constexpr double kMebibyte = std::int64_t{1} << 20;
 constexpr double kRotatedBytes = 256 * kMebibyte;
 constexpr double kShortestGraphMicroseconds = 2000;
 constexpr std::int64_t kProductSize = 8192;
-constexpr std::int64_t kReadRows = 1024, kReadIds = 131072;
+constexpr std::int64_t kReadRows = 65536, kReadColumns = 4096;  ///< half a gigabyte in two bytes
 
 double named_bytes(const BenchOperator& op) { return op.in_bytes + op.out_bytes; }
 
@@ -132,29 +132,37 @@ double OperatorTimer::copy_rate() {
   return best;
 }
 
+cuda::Gemm::Operands OperatorTimer::operands_of(std::int64_t m, std::int64_t n, std::int64_t k,
+                                                DType y_dtype) {
+  return {.x = pools_.in.next({m, k}, dtype_).data,
+          .x_stride = k,
+          .weight = pools_.in.next({n, k}, dtype_).data,
+          .dtype = dtype_,
+          .y = pools_.out.next({m, n}, y_dtype).data,
+          .y_stride = n,
+          .y_dtype = y_dtype,
+          .m = m,
+          .n = n,
+          .k = k};
+}
+
+/// A product of one row reads a large weight and little else.
 double OperatorTimer::read_rate() {
-  kept_.clear();
-  BenchOperator op;
-  op.rows = kReadRows;
-  op.n = kReadIds;
-  const double bytes = 4.0 * kReadRows * kReadIds;
-  return bytes / time(sample(op), bytes);
+  cuda::Gemm gemm;
+  const std::array products = {operands_of(1, kReadRows, kReadColumns, dtype_),
+                               operands_of(1, kReadRows, kReadColumns, dtype_)};
+  if (dtype_ != DType::float32) gemm.tune(products, context_.stream());
+  const double bytes =
+      static_cast<double>(kReadRows * kReadColumns) * static_cast<double>(size_of(dtype_));
+  return bytes /
+         time([&] { gemm.run(operands_of(1, kReadRows, kReadColumns, dtype_), context_.stream()); },
+              bytes);
 }
 
 double OperatorTimer::product_rate() {
   cuda::Gemm gemm(cuda::Gemm::Kernels::library);
-  const auto operands = [&]() -> cuda::Gemm::Operands {
-    const tensor::Shape shape{kProductSize, kProductSize};
-    return {.x = pools_.in.next(shape, dtype_).data,
-            .x_stride = kProductSize,
-            .weight = pools_.in.next(shape, dtype_).data,
-            .dtype = dtype_,
-            .y = pools_.out.next(shape, dtype_).data,
-            .y_stride = kProductSize,
-            .y_dtype = dtype_,
-            .m = kProductSize,
-            .n = kProductSize,
-            .k = kProductSize};
+  const auto operands = [&] {
+    return operands_of(kProductSize, kProductSize, kProductSize, dtype_);
   };
   const std::array products = {operands(), operands()};
   gemm.tune(products, context_.stream());

@@ -42,6 +42,9 @@ class OperatorTimer {
 
   double time(const Call& call, double named_bytes);
   double time_graph(const Call& call, int calls, int runs);
+  /// Other operands at every call.
+  kernels::cuda::Gemm::Operands operands_of(std::int64_t m, std::int64_t n, std::int64_t k,
+                                            DType y_dtype);
   double copy_rate();
   double read_rate();
   double product_rate();

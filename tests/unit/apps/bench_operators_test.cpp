@@ -72,7 +72,6 @@ TEST(BenchOperators, StandInTheOrderOfTheModel) {
                                                            "o",
                                                            "add_rms_norm",
                                                            "gate_up",
-                                                           "silu_and_mul",
                                                            "down",
                                                            "router",
                                                            "route",
@@ -103,6 +102,9 @@ TEST(BenchOperators, CountTheBytesAndOperationsOfProducts) {
   const BenchOperator& qkv = named(operators, "qkv");  // [4, 256] by [768, 256]
   EXPECT_EQ(qkv.bytes, 2 * (768 * 256 + 4 * 256 + 4 * 768));
   EXPECT_EQ(qkv.operations, 2 * 4 * 768 * 256);
+  // The gates and ups are not written where silu_and_mul is inside.
+  const BenchOperator& gate_up = named(operators, "gate_up");
+  EXPECT_EQ(gate_up.bytes, 2 * (gate_up.n * 256 + 4 * 256 + 4 * gate_up.n / 2));
   const BenchOperator& head = named(operators, "head");  // logits are float32
   EXPECT_EQ(head.bytes, 2 * (1000 * 256 + 4 * 256) + 4 * 4 * 1000);
 }
