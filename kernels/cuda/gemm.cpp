@@ -29,8 +29,7 @@ using Graph = UniqueHandle<CudaTraits<cudaGraph_t, cudaGraphDestroy>>;
 using GraphExec = UniqueHandle<CudaTraits<cudaGraphExec_t, cudaGraphExecDestroy>>;
 
 bool takes_own(const Gemm::Operands& o, ProductForm form) {
-  constexpr std::int64_t kLeastLargeRows = 65;  // below the library or other forms are faster
-  return form == ProductForm::tiles ? o.m >= kLeastLargeRows && takes_large_product(o)
+  return form == ProductForm::tiles ? o.m > kMostSmallRows && takes_large_product(o)
                                     : takes_small_product(o, form);
 }
 void run_own(const Gemm::Operands& o, ProductForm form, Stream stream) {

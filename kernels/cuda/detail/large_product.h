@@ -5,8 +5,8 @@
 namespace trireme::kernels::cuda {
 
 /// Hopper's kernel for many rows, and whether it takes a product: bfloat16 or float16, rows of x,
-/// weight and y that begin at multiples of 16 bytes, no bias. It takes few rows too, as slowly as
-/// many. A row's bits do not depend on the other rows.
+/// weight and y that begin at multiples of 16 bytes, no bias. A row's bits do not depend on the
+/// other rows.
 bool takes_large_product(const Gemm::Operands& operands);
 void large_product(const Gemm::Operands& operands, Stream stream);
 
