@@ -9,7 +9,6 @@ namespace {
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * 32;
 constexpr int kKeys = 16;  ///< of a warp's tile
-constexpr float kLog2OfE = 1.4426950408889634f;
 
 /// A cta has up to Heads::kHeads query heads of one sequence and KV head and one part of its keys.
 /// Each warp goes through every kWarps-th tile of keys on its own, with the next tiles on their

@@ -5,7 +5,6 @@
 #include "kernels/cuda/detail/boxed_array.h"
 #include "kernels/cuda/detail/launch.cuh"
 #include "kernels/cuda/detail/pipeline.cuh"
-#include "kernels/cuda/detail/prefill_tile.cuh"
 #include "kernels/cuda/detail/prefill_work.cuh"
 #include "kernels/cuda/detail/wgmma.cuh"
 

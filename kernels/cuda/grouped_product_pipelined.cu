@@ -4,6 +4,7 @@
 #include "kernels/cuda/detail/launch.cuh"
 #include "kernels/cuda/detail/mma.cuh"
 #include "kernels/cuda/detail/pipeline.cuh"
+#include "kernels/cuda/detail/silu.cuh"
 #include "kernels/cuda/detail/token_tile.cuh"
 #include "kernels/cuda/detail/wgmma_shapes.cuh"
 
@@ -247,8 +248,7 @@ __device__ __forceinline__ void compute_tile(const Work& work, const TokenTile& 
   if (work.p.has_silu_and_mul) {
 #pragma unroll
     for (int i = 0; i < kColumns / 2; ++i) {
-      const float gate = sums[0][i];
-      sums[0][i] = __fdividef(gate, 1.0f + __expf(-gate)) * sums[1][i];
+      sums[0][i] = fast_silu_times(sums[0][i], sums[1][i]);
     }
     store_columns<T>(work, tile, sums[0], column, at.group, staging);
   } else {

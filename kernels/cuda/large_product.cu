@@ -159,14 +159,15 @@ __device__ __forceinline__ void multiply(float (&sums)[Tiling::kColumns / 2], in
   wgmma::hold(sums);
 }
 
-/// 64 columns of y at (column, row).
-template <typename T, typename Tiling>
+/// 64 columns of y at (column, row), through shared memory that all but the kLeft last stores have
+/// left.
+template <typename T, int kLeft>
 __device__ __forceinline__ void store_staged(const float* sums, const CUtensorMap& y, int column,
                                              int row, int group, unsigned staging) {
   const int lane = static_cast<int>(threadIdx.x % 32);
   const int warp = static_cast<int>(threadIdx.x % 128) / 32;
   const bool is_first = threadIdx.x % 128 == 0;
-  if (is_first) pipeline::wait_for_reads_of_stores<Tiling::kStores - 1>();
+  if (is_first) pipeline::wait_for_reads_of_stores<kLeft>();
   pipeline::wait_at(kGroupBarrier + group, 128);
   const int to = warp * 16 + lane / 8 % 2 * 8 + lane % 8;
 #pragma unroll
@@ -208,18 +209,19 @@ __device__ __forceinline__ void multiply_and_store(const Work<Tiling>& work, int
     if constexpr (kHasSilu) {
 #pragma unroll
       for (int i = 0; i < kStored; ++i) {
-        const float gate = sums[i];
-        sums[i] = __fdividef(gate, 1.0f + __expf(-gate)) * sums[i + kStored];
+        sums[i] = fast_silu_times(sums[i], sums[i + kStored]);
       }
     }
     const int row = work.row_of(tile) + group * kGroupRows;
     const int column = tile.column * shape.column_step;
     if constexpr (Tiling::kIsStaged) {
+      // Places take turns inside a tile: with one store a tile it is always the first one.
+      constexpr int kLeft = kStored / 32 % Tiling::kStores == 0 ? Tiling::kStores - 1 : 0;
 #pragma unroll
       for (int i = 0; i < kStored / 32; ++i) {
         const int buffer = group * Tiling::kStores + i % Tiling::kStores;
-        store_staged<T, Tiling>(sums + i * 32, work.maps.y, column + i * 64, row, group,
-                                staging + buffer * Tiling::kStoreBytes);
+        store_staged<T, kLeft>(sums + i * 32, work.maps.y, column + i * 64, row, group,
+                               staging + buffer * Tiling::kStoreBytes);
       }
     } else {
       store_directly<T, kStored>(sums, shape, column, row);

@@ -5,6 +5,8 @@
 /// One warp's 16 rows of queries against a tile of keys and values in shared memory.
 namespace trireme::kernels::cuda {
 
+inline constexpr float kLog2OfE = 1.4426950408889634f;
+
 /// 2 to the power of x; what is too small for a normal number is zero.
 __device__ inline float power_of_two(float x) {
   float y;

@@ -15,7 +15,7 @@ __device__ void store_two(T* y, std::int64_t row, std::int64_t columns, std::int
 }
 
 /// Stores 16 rows of a warp's sums, tiles of 8 columns beside each other from `column` on; a lane
-/// has four of each, as mma and wgmma leave them.
+/// has four of each, as mma leaves them.
 template <typename T, int kSums>
 __device__ void store_row_tile(const GroupedProduct& p, const ExpertTile& tile,
                                const float (&sums)[kSums], int warp_row, std::int64_t column) {

@@ -3,10 +3,9 @@
 #include "kernels/cuda/detail/attention_common.cuh"
 #include "kernels/cuda/detail/attention_tile.cuh"
 
-/// What the prefill kernels share: warp w of a cta has rows 16 · w to 16 · w + 15 of its tile.
+/// Tiles of the prefill kernel whose warps load and multiply: warp w of a cta has rows 16 · w to 16
+/// · w + 15 of its tile.
 namespace trireme::kernels::cuda {
-
-inline constexpr float kLog2OfE = 1.4426950408889634f;
 
 struct QueryTile {
   int seq, first_row, num_rows;  ///< seq -1: none

@@ -165,18 +165,17 @@ void CudaRunner::collect_logit_rows(const StepPlan& plan) {
   }
 }
 
-TensorView CudaRunner::forward(const StepSize& size, std::int64_t num_logit_rows) {
+TensorView CudaRunner::forward(const StepSize& size, std::int64_t num_logit_rows,
+                               bool wants_all_logits) {
   device_step_.expand(size, stream_);
-  return parts_.model.forward(parts_.context, device_step_.batch(size, num_logit_rows), {});
+  layers::ForwardBatch batch = device_step_.batch(size, num_logit_rows);
+  batch.wants_all_logits = wants_all_logits;
+  return parts_.model.forward(parts_.context, batch, {});
 }
 
 TensorView CudaRunner::decode_all(const StepSize& size) {
   const tensor::ArenaScope scope(parts_.context.ops.arena);
-  device_step_.expand(size, stream_);
-  layers::ForwardBatch batch = device_step_.batch(size, size.num_seqs);
-  batch.wants_all_logits = true;
-  const TensorView hidden = parts_.model.forward(parts_.context, batch, {});
-  const TensorView logits = parts_.model.logits(parts_.context, hidden);
+  const TensorView logits = parts_.model.logits(parts_.context, forward(size, size.num_seqs, true));
   device_sampler_.sample(logits, size.num_seqs, device_step_.slot_tokens(), stream_);
   return logits;
 }
@@ -311,7 +310,7 @@ void CudaRunner::tune_size(const StepSize& size, std::int64_t num_logit_rows) {
     std::int64_t bytes = 0;
     std::erase_if(products, [&](const Operands& o) {
       if (o.n != first.n || o.k != first.k || o.y_dtype != first.y_dtype ||
-          o.x_stride != first.x_stride) {
+          o.x_stride != first.x_stride || (o.gate_up == nullptr) != (first.gate_up == nullptr)) {
         return false;
       }
       if (bytes < kBytesBeyondCache) alike.push_back(o);

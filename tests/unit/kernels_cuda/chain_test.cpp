@@ -31,7 +31,7 @@ std::size_t at(std::int64_t index) { return static_cast<std::size_t>(index); }
 struct Case {
   const char* name;
   std::int64_t num_seqs;
-  cuda::ProductForm form;  ///< none: the library
+  cuda::ProductForm form;  ///< or the library
 };
 
 /// Random weights: matrices keep the size of what they multiply.
