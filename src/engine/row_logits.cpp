@@ -46,10 +46,9 @@ void apply_penalties(const SampleRow& row, const Columns& columns, RowScratch& s
 std::span<const float> prepared_logits(std::span<const float> logits, std::int32_t first_id,
                                        const SampleRow& row, RowScratch& scratch) {
   const SamplingParams& params = *row.params;
-  const bool is_edited = params.has_penalty() || !params.logit_bias.empty() || !row.banned.empty();
   const auto temperature = static_cast<float>(params.temperature);
   const bool is_scaled = params.temperature != 0 && temperature != 1;
-  if (!is_edited && !is_scaled) return logits;
+  if (!row.is_edited() && !is_scaled) return logits;
 
   auto& values = scratch.values;
   values.assign(logits.begin(), logits.end());

@@ -15,8 +15,13 @@ struct SampleRow {
   std::uint64_t key = 0;                    ///< noise_key of the sequence
   std::int64_t position = 0;                ///< of the token being drawn
   std::span<const std::int32_t> prompt;     ///< for penalties; empty if there are none
-  std::span<const std::int32_t> generated;  ///< likewise
+  std::span<const std::int32_t> generated;  ///< likewise; on a GPU they are in its memory alone
   std::span<const std::int32_t> banned;     ///< ids at −inf (fewer than min_tokens are generated)
+
+  /// Whether it is drawn from other logits than the model's.
+  bool is_edited() const {
+    return params->has_penalty() || !params->logit_bias.empty() || !banned.empty();
+  }
 };
 
 /// What was drawn. top_* hold min(params->logprobs, vocabulary) entries, value descending, id

@@ -17,7 +17,8 @@ struct Slot {
   std::int32_t last_token = -1;  ///< sampled last; the input of the next decode
   SamplingParams params;         ///< logit_bias ascending by id
   std::vector<std::int32_t> banned;
-  std::vector<std::int32_t> tokens;  ///< prompt and generated, if a penalty is on
+  /// Prompt and generated, if a penalty is on; on a GPU as admitted.
+  std::vector<std::int32_t> tokens;
   std::vector<std::vector<std::int32_t>> block_tables;  ///< by layer group
 };
 

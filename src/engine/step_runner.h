@@ -49,7 +49,7 @@ class StepRunner {
   virtual const ExpertLoadCounts& expert_counts() const = 0;
 
   virtual double forward_seconds() const = 0;
-  virtual double sample_seconds() const = 0;
+  virtual double sample_seconds() const = 0;  ///< of the host: a GPU draws tokens itself
 };
 
 /// Of CUDA builds.

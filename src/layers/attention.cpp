@@ -45,45 +45,48 @@ ColumnParallelLinear Attention::make_qkv(checkpoint::WeightLoader& loader) const
 void Attention::forward(ForwardContext& context, const ForwardBatch& batch, const TensorView& x,
                         const TensorView& y) const {
   const tensor::ArenaScope scope(context.ops.arena);
-  output_.forward(context, attend(context, batch, x, take_qkv(context, x)), y);
+  output_.forward(context, attend(context, batch, project(context, batch, x)), y);
 }
 
 void Attention::forward_logit_rows(ForwardContext& context, const ForwardBatch& batch,
                                    const TensorView& x, const TensorView& y) const {
   const tensor::ArenaScope scope(context.ops.arena);
-  const TensorView qkv = take_qkv(context, x);
-  const TensorView out = attend(context, batch, x, qkv);
+  const TensorView qkv = project(context, batch, x);
   if (y.rows() == 0) return;
+  const TensorView out = attend(context, batch, qkv);
   const TensorView rows(qkv.data, qkv.dtype, {y.rows(), q_size()});  // qkv has been read
   ops::take_rows(context.ops, batch.logit_rows, out, rows);
   output_.forward(context, rows, y);
 }
 
-TensorView Attention::take_qkv(const ForwardContext& context, const TensorView& x) const {
-  return context.ops.arena.take({x.rows(), q_size() + 2 * kv_size()}, x.dtype);
+/// Queries, keys and values of all tokens [tokens, q_size + 2 · kv_size] in the arena, the queries
+/// ready for attention, keys and values stored in the cache.
+TensorView Attention::project(ForwardContext& context, const ForwardBatch& batch,
+                              const TensorView& x) const {
+  const TensorView qkv = context.ops.arena.take({x.rows(), q_size() + 2 * kv_size()}, x.dtype);
+  qkv_.forward(context.ops, x, qkv);
+  if (options_.qk_norm == QkNorm::all_heads) {
+    normalize_all_heads(context, qkv.columns(0, q_size()),
+                        qkv.columns(q_size(), q_size() + kv_size()));
+  }
+  const bool is_per_head = options_.qk_norm == QkNorm::per_head;
+  ops::norm_rope_append(
+      context.ops, qkv,
+      {.num_heads = heads_.num_heads,
+       .q_norm = is_per_head ? &q_norm_.view() : nullptr,
+       .k_norm = is_per_head ? &k_norm_.view() : nullptr,
+       .eps = static_cast<float>(options_.eps),
+       .positions = batch.positions,
+       .cos_sin = rotary_.cos_sin(),
+       .slot_mapping = batch.groups[static_cast<std::size_t>(options_.group_idx)].slot_mapping,
+       .cache = batch.caches[static_cast<std::size_t>(options_.cache_idx)]});
+  return qkv;
 }
 
 /// What the output projection reads, [tokens, q_size] in the arena.
 TensorView Attention::attend(ForwardContext& context, const ForwardBatch& batch,
-                             const TensorView& x, const TensorView& qkv) const {
-  qkv_.forward(context.ops, x, qkv);
-  const TensorView q = qkv.columns(0, q_size());
-  if (options_.qk_norm == QkNorm::all_heads) {
-    normalize_all_heads(context, q, qkv.columns(q_size(), q_size() + kv_size()));
-  }
+                             const TensorView& qkv) const {
   const GroupBatch& group = batch.groups[static_cast<std::size_t>(options_.group_idx)];
-  const kernels::KvCache& cache = batch.caches[static_cast<std::size_t>(options_.cache_idx)];
-  const bool is_per_head = options_.qk_norm == QkNorm::per_head;
-  ops::norm_rope_append(context.ops, qkv,
-                        {.num_heads = heads_.num_heads,
-                         .q_norm = is_per_head ? &q_norm_.view() : nullptr,
-                         .k_norm = is_per_head ? &k_norm_.view() : nullptr,
-                         .eps = static_cast<float>(options_.eps),
-                         .positions = batch.positions,
-                         .cos_sin = rotary_.cos_sin(),
-                         .slot_mapping = group.slot_mapping,
-                         .cache = cache});
-
   const kernels::AttentionBatch sequences{
       .num_seqs = batch.num_seqs(),
       .q_begin = batch.q_begin.data(),
@@ -92,9 +95,10 @@ TensorView Attention::attend(ForwardContext& context, const ForwardBatch& batch,
       .max_blocks = group.max_blocks,
       .table_row = batch.table_rows.empty() ? nullptr : batch.table_rows.data(),
       .num_decodes = batch.num_decodes};
-  const TensorView out = context.ops.arena.take({x.rows(), q_size()}, x.dtype);
+  const TensorView out = context.ops.arena.take({qkv.rows(), q_size()}, qkv.dtype);
   const float scale = 1.0f / std::sqrt(static_cast<float>(options_.head_dim));
-  ops::attention(context.ops, q, heads_.num_heads, scale, options_.window, cache, sequences, out);
+  ops::attention(context.ops, qkv.columns(0, q_size()), heads_.num_heads, scale, options_.window,
+                 batch.caches[static_cast<std::size_t>(options_.cache_idx)], sequences, out);
   return out;
 }
 

@@ -35,7 +35,8 @@ class Attention {
   /// tp when the heads are split.
   void forward(ForwardContext& context, const ForwardBatch& batch, const TensorView& x,
                const TensorView& y) const;
-  /// The same with y [logit_rows, hidden_size] of the batch's logit_rows alone.
+  /// The same with y [logit_rows, hidden_size] of the batch's logit_rows alone; without any only
+  /// keys and values are stored.
   void forward_logit_rows(ForwardContext& context, const ForwardBatch& batch, const TensorView& x,
                           const TensorView& y) const;
 
@@ -43,8 +44,8 @@ class Attention {
   ColumnParallelLinear make_qkv(checkpoint::WeightLoader& loader) const;
   std::int64_t q_size() const { return heads_.num_heads * options_.head_dim; }
   std::int64_t kv_size() const { return heads_.num_kv_heads * options_.head_dim; }
-  TensorView take_qkv(const ForwardContext& context, const TensorView& x) const;
-  TensorView attend(ForwardContext& context, const ForwardBatch& batch, const TensorView& x,
+  TensorView project(ForwardContext& context, const ForwardBatch& batch, const TensorView& x) const;
+  TensorView attend(ForwardContext& context, const ForwardBatch& batch,
                     const TensorView& qkv) const;
   void normalize_all_heads(ForwardContext& context, const TensorView& q, const TensorView& k) const;
   void normalize_over_ranks(ForwardContext& context, const TensorView& q,

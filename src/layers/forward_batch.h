@@ -42,7 +42,7 @@ struct ForwardBatch {
   std::int64_t num_decodes = 0;              ///< the first sequences have at most one token each
   std::span<const GroupBatch> groups;        ///< by layer group
   std::span<const kernels::KvCache> caches;  ///< by layer of this stage
-  std::span<const std::int32_t> logit_rows;  ///< tokens whose logits are wanted, each once
+  std::span<const std::int32_t> logit_rows;  ///< tokens whose logits are wanted
   bool wants_all_logits = false;             ///< logit_rows are all tokens, in their order
   /// Tokens of every rank of the ffn group in this step (attention DP); empty otherwise. The same
   /// on all.

@@ -191,11 +191,15 @@ TensorView Decoder::forward(layers::ForwardContext& context, const layers::Forwa
       const layers::RmsNorm& norm = layer.attention_norm();
       i == 0 ? norm.forward(context.ops, hidden, x) : norm.add_forward(context.ops, y, hidden, x);
     }
-    if (wants_rows && i + 1 == layers_.size() && layer.has_mlp()) {
-      return layer.forward_logit_rows(context, batch, hidden, x, y);
+    const bool is_cut = wants_rows && i + 1 == layers_.size() && layer.has_mlp();
+    TensorView rows;
+    if (is_cut) {
+      rows = layer.forward_logit_rows(context, batch, hidden, x, y);
+    } else {
+      layer.forward(context, batch, exchange(context), hidden, x, y);
     }
-    layer.forward(context, batch, exchange(context), hidden, x, y);
     if (context.progress) context.progress();
+    if (is_cut) return rows;
   }
   if (hidden.rows() > 0 && !layers_.empty()) ops::add(context.ops, y, hidden);
   if (!wants_rows) return hidden;

@@ -40,10 +40,10 @@ class DecoderLayer {
                comm::ExpertExchange* exchange, const TensorView& hidden_states, const TensorView& x,
                const TensorView& y) const;
 
-  /// A model's last layer where only the tokens of batch.logit_rows are wanted: stores keys and
-  /// values of all, and computes the rest for these. Returns their hidden states [logit_rows,
-  /// hidden_size], which lie in x. Only for a layer with an MLP: the loads of experts count all
-  /// tokens.
+  /// A model's last layer where only the tokens of batch.logit_rows are wanted: what follows
+  /// attention is computed for these, and without any of them attention is not. Returns their
+  /// hidden states [logit_rows, hidden_size], which lie in x. Only for a layer with an MLP: the
+  /// loads of experts count all tokens.
   TensorView forward_logit_rows(layers::ForwardContext& context, const layers::ForwardBatch& batch,
                                 const TensorView& hidden_states, const TensorView& x,
                                 const TensorView& y) const;

@@ -35,8 +35,7 @@ TEST_P(EngineGolden, GivesTheReferenceTokensOnEveryLayout) {
           << layout_name(sizes) << " row " << prompt;
       largest =
           std::max(largest, largest_difference(row.logprobs, golden.greedy_logprobs[prompt], 0));
-      largest = std::max(
-          largest, largest_difference(row.prompt_logprobs, golden.prompt_logprobs[prompt], 1));
+      largest = std::max(largest, difference_of_prompt(row, golden, prompt));
       EXPECT_LE(largest, kGoldenTolerance) << layout_name(sizes) << " row " << prompt;
     }
   }

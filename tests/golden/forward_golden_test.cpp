@@ -35,7 +35,7 @@ std::vector<std::vector<std::vector<float>>> prefill(StageRunner& runner, const 
       chunks.push_back({static_cast<int>(i),
                         {golden.prompts[i].begin() + done[i], golden.prompts[i].begin() + end},
                         done[i],
-                        true});
+                        Chunk::Logits::of_all});
       done[i] = end;
     }
     if (chunks.empty()) return logits;
@@ -111,6 +111,38 @@ TEST_P(ForwardGolden, PromptsTokenByTokenMatch) {
   StageRunner runner = make_runner();
 
   expect_prompts_match(prefill(runner, golden_, {1}), golden_);
+}
+
+// As an engine asks for them: of a prompt's last token, beside others' chunks without any.
+TEST_P(ForwardGolden, LastTokensAloneMatch) {
+  StageRunner runner = make_runner();
+  std::vector<std::int32_t> done(golden_.prompts.size(), 0);
+  std::size_t num_compared = 0;
+  for (std::int32_t size = 5; num_compared < golden_.prompts.size(); size += 11) {
+    std::vector<Chunk> chunks;
+    std::vector<std::size_t> finished;
+    for (std::size_t i = 0; i < golden_.prompts.size(); ++i) {
+      const std::vector<std::int32_t>& prompt = golden_.prompts[i];
+      const auto length = static_cast<std::int32_t>(prompt.size());
+      const std::int32_t end = std::min(length, done[i] + size);
+      if (done[i] == end) continue;
+      if (end == length) finished.push_back(i);
+      chunks.push_back({static_cast<int>(i),
+                        {prompt.begin() + done[i], prompt.begin() + end},
+                        done[i],
+                        end == length ? Chunk::Logits::of_last : Chunk::Logits::none});
+      done[i] = end;
+    }
+
+    const std::vector<std::vector<float>> rows = runner.step(chunks);
+
+    ASSERT_EQ(rows.size(), finished.size());
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+      expect_near(rows[row], golden_.last_logits[finished[row]],
+                  "last logits of prompt " + std::to_string(finished[row]));
+    }
+    num_compared += rows.size();
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, ForwardGolden,

@@ -83,7 +83,8 @@ class LayoutRun {
                                        std::int32_t first_position) {
     if (tokens.empty() && !topology_.sizes().attention_dp) return {};
     std::vector<Chunk> chunks;
-    if (!tokens.empty()) chunks.push_back({sequence, std::move(tokens), first_position, true});
+    if (!tokens.empty())
+      chunks.push_back({sequence, std::move(tokens), first_position, Chunk::Logits::of_all});
     return runner_.step(chunks);
   }
 

@@ -75,7 +75,8 @@ StageRunner::Batch StageRunner::make_batch(const std::vector<Chunk>& chunks) con
                                    position % options_.tokens_per_block);
       const bool is_last =
           position + 1 == chunk.first_position + static_cast<std::int32_t>(chunk.tokens.size());
-      if (chunk.all_logits || is_last) {
+      if (chunk.logits == Chunk::Logits::of_all ||
+          (chunk.logits == Chunk::Logits::of_last && is_last)) {
         batch.logit_rows.push_back(static_cast<std::int32_t>(batch.token_ids.size()) - 1);
       }
       ++position;

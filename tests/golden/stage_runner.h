@@ -17,7 +17,8 @@ struct Chunk {
   int sequence = 0;
   std::vector<std::int32_t> tokens;
   std::int32_t first_position = 0;
-  bool all_logits = false;  ///< of every token, else of the last
+  enum class Logits { none, of_last, of_all };
+  Logits logits = Logits::of_last;
 };
 
 /// One rank's stage of a model with KV memory for a few sequences, which owns its blocks from the

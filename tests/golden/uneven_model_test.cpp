@@ -48,7 +48,7 @@ class UnevenModel : public testing::Test {
   std::vector<std::vector<float>> alone() const {
     const comm::ProcessGroups none;
     StageRunner runner({.model_dir = path_}, none);
-    return runner.step({{0, some_tokens(), 0, true}});
+    return runner.step({{0, some_tokens(), 0, Chunk::Logits::of_all}});
   }
 
   /// Largest difference of every valid layout to one rank; every sequence group runs the same
@@ -65,7 +65,7 @@ class UnevenModel : public testing::Test {
                           .coordinates = topology.coordinates(world_.rank()),
                           .moe_max_num_tokens = 100},
                          groups);
-      const auto logits = runner.step({{0, some_tokens(), 0, true}});
+      const auto logits = runner.step({{0, some_tokens(), 0, Chunk::Logits::of_all}});
       const bool is_last = topology.coordinates(world_.rank()).pp == sizes.pp - 1;
       EXPECT_EQ(logits.size(), is_last ? expected.size() : 0U);
       EXPECT_LE(largest_difference(logits, expected), kGoldenTolerance) << layout_name(sizes);

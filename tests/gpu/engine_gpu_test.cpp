@@ -42,7 +42,7 @@ TEST_P(GpuGolden, Float32GivesTheReferenceTokens) {
     EXPECT_EQ(row.tokens, golden.greedy_tokens[prompt]) << "row " << prompt;
     largest =
         std::max({largest, largest_difference(row.logprobs, golden.greedy_logprobs[prompt], 0),
-                  largest_difference(row.prompt_logprobs, golden.prompt_logprobs[prompt], 1)});
+                  difference_of_prompt(row, golden, prompt)});
   }
   EXPECT_LE(largest, kGoldenTolerance);
   std::cout << GetParam() << ": largest difference " << largest << "\n";

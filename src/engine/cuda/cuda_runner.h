@@ -4,8 +4,6 @@
 #include <cstdint>
 #include <deque>
 #include <map>
-#include <memory>
-#include <utility>
 #include <vector>
 
 #include "engine/cuda/device_sampler.h"
@@ -62,7 +60,8 @@ class CudaRunner : public StepRunner {
   tensor::TensorView decode_all(const StepSize& size);
   void record_graphs();
   void run_eagerly(const Step& step);
-  tensor::TensorView forward(const StepSize& size, std::int64_t num_logit_rows);
+  tensor::TensorView forward(const StepSize& size, std::int64_t num_logit_rows,
+                             bool wants_all_logits = false);
   void count_experts(Step& step);
   void forget_counted();
   void tune();

@@ -58,7 +58,7 @@ void DeviceSampler::send(std::span<const SampleRow> rows, std::span<const std::i
     memory.num_top.push_back(params.logprobs);
     memory.wants_top = memory.wants_top || params.logprobs > 0;
     to[i] = sampling_row(rows[i], slots[i], vocab_size_);
-    if (EditedRows::is_edited(rows[i])) to[i] = listing_row(to[i]);
+    if (rows[i].is_edited()) to[i] = listing_row(to[i]);
   }
   const auto end = std::max<std::size_t>(rows.size(), static_cast<std::size_t>(num_rows));
   std::fill(to + rows.size(), to + end, SamplingRow{.logits_row = -1});

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/error.h"
 #include "models/device_workspace.h"
 
 namespace trireme::engine {
@@ -55,10 +54,6 @@ EditedRows::EditedRows(std::int64_t max_batch_size, std::int64_t vocab_size)
                                  "edited logits", kKey);
 }
 
-bool EditedRows::is_edited(const SampleRow& row) {
-  return row.params->has_penalty() || !row.params->logit_bias.empty() || !row.banned.empty();
-}
-
 LogitEditRow EditedRows::edit_row(const SampleRow& row, std::int32_t slot) {
   const SamplingParams& params = *row.params;
   LogitEditRow edit;
@@ -88,7 +83,7 @@ void EditedRows::send(std::span<const SampleRow> rows, std::span<const std::int3
   new_changes_.clear();
   void* input = memory.input.data();
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    if (!is_edited(rows[i])) continue;
+    if (!rows[i].is_edited()) continue;
     const std::int64_t idx = memory.num_edited++;
     const bool wants_logprob = rows[i].params->logprobs >= 0;
     memory.edited_of_row[i] = idx;
@@ -114,6 +109,7 @@ void EditedRows::send_changes(Pinned& memory, const tensor::Stream& stream) {
   }
   if (bytes > changes_.size_bytes()) {
     stream.synchronize();  // the step before may still read them
+    changes_ = {};
     changes_ = tensor::DeviceBuffer(2 * bytes, "biases", kKey);
   }
   std::memcpy(memory.changes.data(), new_changes_.data(), bytes);

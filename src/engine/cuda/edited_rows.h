@@ -26,8 +26,6 @@ class EditedRows {
  public:
   EditedRows(std::int64_t max_batch_size, std::int64_t vocab_size);
 
-  static bool is_edited(const SampleRow& row);
-
   /// Sends what is asked for by those of the rows that are edited; their logit_bias ascends by id.
   ///   parity  which pinned memory; the step that used it last must be over
   void send(std::span<const SampleRow> rows, std::span<const std::int32_t> slots, int parity,
