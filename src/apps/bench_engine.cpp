@@ -263,12 +263,12 @@ void BenchModel::run_round(const Shape& shape, std::int64_t round) {
   const auto rate = [&](std::int64_t tokens) { return static_cast<double>(tokens) / seconds; };
   std::printf(
       "%5ld x %5ld -> %5ld %s %9.3f s %9.0f prompt tok/s %8.0f output tok/s %7.3f ms a step, %ld "
-      "steps, plan %.3f launch %.3f host sampling %.3f waiting %.3f s, %ld preempted\n",
+      "steps, plan %.3f %s %.3f waiting %.3f s, %ld preempted\n",
       shape.num_prompts, shape.input, shape.output, round < 0 ? "warm-up" : "timed  ", seconds,
       rate(shape.num_prompts * shape.input), rate(shape.num_prompts * shape.output),
       1e3 * seconds / static_cast<double>(std::max<std::int64_t>(1, stats.num_steps)),
-      stats.num_steps, stats.plan_seconds, stats.forward_seconds, stats.sample_seconds,
-      stats.idle_seconds, stats.num_preemptions);
+      stats.num_steps, stats.plan_seconds, stats.is_on_gpu ? "launch" : "forward and sampling",
+      stats.forward_seconds + stats.sample_seconds, stats.idle_seconds, stats.num_preemptions);
   std::fflush(stdout);
 }
 

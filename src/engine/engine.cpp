@@ -183,6 +183,7 @@ EngineStats Engine::stats() const {
   EngineStats stats = stats_;
   stats.forward_seconds = runner_->forward_seconds();
   stats.sample_seconds = runner_->sample_seconds();
+  stats.is_on_gpu = parts_.context.ops.is_on_gpu();
   if (scheduler_) {
     stats.num_running = scheduler_->num_running();
     stats.num_waiting = scheduler_->num_waiting();

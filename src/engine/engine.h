@@ -29,7 +29,9 @@ struct EngineStats {
   std::int64_t num_preemptions = 0;
   std::int64_t num_running = 0, num_waiting = 0;
   double kv_use = 0;
+  /// On a GPU forward is launching, nothing is sampled here, and what is computed is waited for.
   double plan_seconds = 0, forward_seconds = 0, sample_seconds = 0, idle_seconds = 0;
+  bool is_on_gpu = false;
 };
 
 /// What an engine works with; everything outlives it.

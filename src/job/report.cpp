@@ -46,10 +46,10 @@ std::string report_text(const ReportInput& input) {
   text +=
       phase("start", times.total_s - times.load_s - times.work_s - times.merge_s, times.total_s);
   text += phase("load", times.load_s, times.total_s);
-  text += phase("forward", stats.forward_seconds, times.total_s);
-  text += phase("sample", stats.sample_seconds, times.total_s);
+  text += phase(stats.is_on_gpu ? "launch" : "forward", stats.forward_seconds, times.total_s);
+  if (!stats.is_on_gpu) text += phase("sample", stats.sample_seconds, times.total_s);
   text += phase("plan", stats.plan_seconds, times.total_s);
-  text += phase("wait", stats.idle_seconds, times.total_s);
+  text += phase(stats.is_on_gpu ? "GPU" : "wait", stats.idle_seconds, times.total_s);
   text += phase("other", std::max(0.0, times.work_s - inside), times.total_s);
   text += phase("merge", times.merge_s, times.total_s);
   return text;
