@@ -130,6 +130,36 @@ TEST_F(GpuCompany, APlacementWithReplicasChangesNothing) {
   expect_same_loads(outcome, on_cpu_);
 }
 
+// More than are edited at once.
+TEST_F(GpuCompany, ManyEditedRowsAreThoseOfTheCpu) {
+  constexpr std::size_t kRows = 100;
+  std::vector<engine::Request> requests;
+  for (std::size_t row = 0; row < kRows; ++row) {
+    engine::Request& request = requests.emplace_back(rows_.requests[row % rows_.requests.size()]);
+    request.index = static_cast<std::int64_t>(row);
+    request.params = {};
+    request.params.max_tokens = 8;
+    request.params.ignore_eos = true;
+    request.params.seed = row;
+    request.params.temperature = 0.9;
+    request.params.repetition_penalty = 1.2;
+    request.params.presence_penalty = 0.3;
+    request.params.logit_bias = {{13, -4.0f}, {static_cast<std::int32_t>(20 + row), 2.5f}};
+    request.params.logprobs = row % 2 == 0 ? 0 : -1;
+  }
+  EngineCase engine_case = demo_case();
+  engine_case.max_batch_size = 256;  // some requests have several samples
+  engine_case.max_num_tokens = 4096;
+  const EngineOutcome expected = run_engines(world_, engine_case, requests);
+  engine_case.on_gpu = true;
+
+  const EngineOutcome outcome = run_engines(world_, engine_case, requests);
+
+  EXPECT_EQ(outcome.num_preemptions, 0);
+  ASSERT_GE(expected.rows.size(), kRows);
+  expect_same_rows(outcome, expected);
+}
+
 std::vector<engine::Request> held_out_requests() {
   std::ifstream file(kDemo + "/cases.json");
   const Json cases = Json::parse(file).at("cases");
