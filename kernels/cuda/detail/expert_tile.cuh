@@ -8,6 +8,7 @@ namespace trireme::kernels::cuda {
 
 /// Kernel for shapes and types that the tensor cores do not take.
 void grouped_product_plain(const GroupedProduct& product, Stream stream);
+
 /// Hopper's kernel for many rows a slot whose warps load or multiply, and whether it takes a
 /// product.
 bool takes_grouped_product_pipelined(const GroupedProduct& product);
